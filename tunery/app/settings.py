@@ -1,0 +1,88 @@
+"""Every setting of every process, read from `TUNERY_*` (and `.env`), checked once at the start."""
+
+import base64
+import binascii
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT_KEY_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Settings of one process. `tunery up` fills the URLs of the services that are not set; nothing else has defaults
+    that only suit a laptop.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TUNERY_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str | None = Field(
+        None, description="PostgreSQL as the owner of the schema: migrations and `tunery up` only."
+    )
+    database_app_url: str | None = Field(
+        None, description="PostgreSQL as `tunery_app`, the role of the API; derived from the owner's URL when unset."
+    )
+    database_dispatcher_url: str | None = Field(
+        None, description="PostgreSQL as `tunery_dispatcher`: outbox relay, sweepers; derived when unset."
+    )
+    redis_url: str | None = Field(None, description="Redis or Valkey, e.g. redis://localhost:6379/0")
+    storage_url: str | None = Field(None, description="Object storage: file:///folder or s3://bucket/prefix")
+
+    stripe_secret_key: SecretStr | None = Field(None, description="sk_test_… or sk_live_…; unset: the sandbox")
+    stripe_webhook_secret: SecretStr | None = Field(None, description="whsec_… of the endpoint /webhooks/stripe")
+    stripe_api_base: str = Field("https://api.stripe.com", description="where the Stripe SDK sends its requests")
+
+    root_key: SecretStr | None = Field(None, description="32 bytes in base64; seals every tenant's private key")
+    root_key_file: Path | None = Field(None, description="a file that holds the root key in base64")
+
+    host: str = Field("127.0.0.1", description="address that the API listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
+    public_url: str | None = Field(None, description="how clients reach the API; default http://host:port")
+
+    node_name: str = Field("node", description="name of this node in its pool; unique per machine")
+    node_host: str = Field("127.0.0.1", description="address at which the API reaches this node's inference server")
+    node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
+    lease_seconds: float = Field(30, gt=0, description="how long a training lease lasts without renewal")
+    hub_cache_dir: Path | None = Field(None, description="where base models from the Hugging Face hub are kept")
+
+    data_set_max_bytes: int = Field(512 * 1024**2, gt=0, description="largest data set, in bytes")
+    data_set_max_line_bytes: int = Field(1024**2, gt=0, description="longest line of a data set, in bytes")
+
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    @field_validator("root_key")
+    @classmethod
+    def _root_key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            decode_root_key(value.get_secret_value())
+        return value
+
+    @property
+    def base_url(self) -> str:
+        """How clients reach the API, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    def load_root_key(self) -> bytes:
+        """The root key's 32 bytes. Raises ValueError that says which setting to mend."""
+        if self.root_key is not None:
+            return decode_root_key(self.root_key.get_secret_value())
+        if self.root_key_file is not None:
+            return decode_root_key(self.root_key_file.read_text().strip())
+        raise ValueError("no root key: set TUNERY_ROOT_KEY or TUNERY_ROOT_KEY_FILE (32 random bytes in base64)")
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.lease_seconds)
+
+
+def decode_root_key(text: str) -> bytes:
+    """32 bytes from base64. Raises ValueError without repeating the secret."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("the root key is not valid base64") from None
+    if len(key) != ROOT_KEY_BYTES:
+        raise ValueError(f"the root key holds {len(key)} bytes, not {ROOT_KEY_BYTES}")
+    return key
