@@ -1,0 +1,139 @@
+"""The unit of work: one transaction, in the context of one tenant, opened at the edge and committed there.
+
+Three PostgreSQL roles share the work (docs/decisions/0002-three-database-roles.md): the owner migrates and is not used
+here; `tunery_app` does everything for a tenant and is bound by row-level security; `tunery_dispatcher` does what runs
+across tenants (outbox relay, leases, inbound webhooks) on the few tables granted to it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, MetaData, Numeric, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tunery.core.clock import Clock
+
+APPLICATION_ROLE = "tunery_app"
+DISPATCHER_ROLE = "tunery_dispatcher"
+
+TENANT_SETTING = "tunery.tenant_id"
+API_KEY_SETTING = "tunery.api_key_digest"
+
+CURRENT_TENANT = "nullif(current_setting('tunery.tenant_id', true), '')::uuid"
+"""SQL for the tenant of the transaction, NULL when none is set. After SET LOCAL ends the setting is '', not NULL."""
+
+
+class Table(DeclarativeBase):
+    """Parent of every table. Its metadata is what Alembic compares the database with."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own declaration
+        UUID: Uuid(),
+        str: Text(),
+        int: BigInteger(),
+        Decimal: Numeric(30, 12),
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+        list[str]: JSONB(),
+        list[dict[str, Any]]: JSONB(),
+    }
+
+
+class Identified:
+    """A row with a UUIDv7 that PostgreSQL makes."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
+
+
+class TenantOwned:
+    """A row that belongs to a tenant: the transaction's, written by the database itself."""
+
+    tenant_id: Mapped[UUID] = mapped_column(server_default=text(CURRENT_TENANT), index=True)
+
+
+class UnitOfWork:
+    """One transaction and what use cases need beside it. Never shared by concurrent coroutines."""
+
+    def __init__(self, session: AsyncSession, clock: Clock) -> None:
+        self.session = session
+        self._clock = clock
+        self._tenant_id: UUID | None = None
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant on whose behalf this runs. Raises RuntimeError when there is none."""
+        if self._tenant_id is None:
+            raise RuntimeError("this unit of work has no tenant")
+        return self._tenant_id
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    async def enter_tenant(self, tenant_id: UUID) -> None:
+        """From here to its end the transaction sees and writes this tenant's rows."""
+        await self.set_local(TENANT_SETTING, str(tenant_id))
+        self._tenant_id = tenant_id
+
+    async def set_local(self, setting: str, value: str) -> None:
+        await self.session.execute(
+            text("SELECT set_config(:setting, :value, true)"), {"setting": setting, "value": value}
+        )
+
+
+class Database:
+    """The two connection pools of a process. The owner's is not among them."""
+
+    def __init__(self, app_url: str, dispatcher_url: str, clock: Clock, *, pool_size: int = 10) -> None:
+        self._clock = clock
+        self._app = _engine(app_url, pool_size)
+        self._dispatcher = _engine(dispatcher_url, max(2, pool_size // 2))
+
+    @asynccontextmanager
+    async def unit_of_work(self, tenant_id: UUID | None = None) -> AsyncIterator[UnitOfWork]:
+        """A transaction as the application role: committed when the block ends, rolled back when it raises."""
+        async with self._begin(self._app) as uow:
+            if tenant_id is not None:
+                await uow.enter_tenant(tenant_id)
+            yield uow
+
+    @asynccontextmanager
+    async def dispatch(self) -> AsyncIterator[UnitOfWork]:
+        """A transaction as the dispatcher role: across tenants, on the tables granted to it."""
+        async with self._begin(self._dispatcher) as uow:
+            yield uow
+
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[UnitOfWork]:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            yield UnitOfWork(session, self._clock)
+
+    async def close(self) -> None:
+        await self._app.dispose()
+        await self._dispatcher.dispose()
+
+
+def is_connection_failure(error: BaseException) -> bool:
+    """Whether the database went away (restart, fail-over) rather than refused a statement."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, OSError)
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def _engine(url: str, pool_size: int) -> AsyncEngine:
+    driver_url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    return create_async_engine(driver_url, pool_size=pool_size, max_overflow=0, pool_timeout=10)

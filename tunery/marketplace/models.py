@@ -1,0 +1,109 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tunery.core.database import CURRENT_TENANT, Identified, Table, TenantOwned
+
+
+class Seller(Table):
+    """What every tenant may know of one that sells."""
+
+    __tablename__ = "sellers"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(CURRENT_TENANT))
+    namespace: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+
+
+class Listing(Identified, TenantOwned, Table):
+    """An adapter on the marketplace. Published ones are every tenant's to read."""
+
+    __tablename__ = "listings"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        CheckConstraint("status IN ('published', 'withdrawn')", name="status"),
+        CheckConstraint("price >= 50", name="price_is_payable"),
+        Index("ix_listings_search", "search", postgresql_using="gin"),
+    )
+
+    adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapters.id"), unique=True)
+    name: Mapped[str]
+    """The adapter's name: with the seller's namespace, the repository id on the hub."""
+    title: Mapped[str]
+    description: Mapped[str]
+    licence: Mapped[str]
+    price: Mapped[int]
+    """In minor units of `currency`."""
+    currency: Mapped[str]
+    status: Mapped[str] = mapped_column(default="published")
+    published_at: Mapped[datetime]
+    search: Mapped[Any] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('english', title || ' ' || description || ' ' || name)", persisted=True)
+    )
+
+
+class ListingVersion(Identified, TenantOwned, Table):
+    """An adapter version as it was offered: a snapshot, so that buyers need nothing of the seller's own rows."""
+
+    __tablename__ = "listing_versions"
+    __table_args__ = (UniqueConstraint("listing_id", "number"),)
+
+    listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
+    number: Mapped[int]
+    digest: Mapped[str]
+    base_model: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    files: Mapped[list[dict[str, Any]]]
+    object_prefix: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Purchase(Identified, TenantOwned, Table):
+    """A buyer's order. Paid when Stripe says so, never before."""
+
+    __tablename__ = "purchases"
+    __table_args__ = (CheckConstraint("status IN ('pending', 'paid', 'expired')", name="status"),)
+
+    listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
+    seller_id: Mapped[UUID]
+    price: Mapped[int]
+    fee: Mapped[int]
+    """The platform's part of the price."""
+    currency: Mapped[str]
+    licence: Mapped[str]
+    status: Mapped[str] = mapped_column(default="pending")
+    checkout_session_id: Mapped[str | None] = mapped_column(unique=True)
+    checkout_url: Mapped[str | None]
+    created_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]
+
+
+class Entitlement(Identified, TenantOwned, Table):
+    """A buyer's right to a listing's versions under the licence of the day."""
+
+    __tablename__ = "entitlements"
+    __table_args__ = (UniqueConstraint("tenant_id", "listing_id"),)
+
+    listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
+    purchase_id: Mapped[UUID] = mapped_column(ForeignKey("purchases.id"), unique=True)
+    licence: Mapped[str]
+    granted_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class Sale(Identified, TenantOwned, Table):
+    """The seller's side of a purchase: what it brought in."""
+
+    __tablename__ = "sales"
+
+    purchase_id: Mapped[UUID] = mapped_column(unique=True)
+    listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
+    gross: Mapped[int]
+    fee: Mapped[int]
+    net: Mapped[int]
+    currency: Mapped[str]
+    created_at: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""Alembic's migrations, run by `tunery migrate` as the owner. `row_security.py` holds their words for RLS."""
