@@ -10,7 +10,7 @@ E = TypeVar("E")
 
 
 class Events:
-    """Subscriptions are made once, where the application is put together. A handler that fails rolls everything back."""
+    """Subscriptions are made once, where the application is put together. A failing handler rolls everything back."""
 
     def __init__(self) -> None:
         self._handlers: dict[type, list[Callable[[UnitOfWork, Any], Awaitable[None]]]] = defaultdict(list)
