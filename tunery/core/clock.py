@@ -16,13 +16,13 @@ class SystemClock:
 
 
 class TravellingClock:
-    """A clock that moves only when it is told to."""
+    """The system's clock, moved by as much as it was told to travel."""
 
-    def __init__(self, start: datetime) -> None:
-        self._now = start
+    def __init__(self) -> None:
+        self._distance = timedelta()
 
     def now(self) -> datetime:
-        return self._now
+        return datetime.now(UTC) + self._distance
 
     def travel(self, distance: timedelta) -> None:
-        self._now += distance
+        self._distance += distance

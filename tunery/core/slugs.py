@@ -12,7 +12,7 @@ def check_slug(text: str, *, field: str) -> str:
     """The text itself. Raises InvalidInput when it can't stand in a URL."""
     if len(text) > LONGEST_SLUG or _SLUG.fullmatch(text) is None:
         raise InvalidInput(
-            f"{text!r} can't be a name: use up to {LONGEST_SLUG} lower-case letters and digits, joined by single hyphens",
+            f"{text!r} can't be a name: use up to {LONGEST_SLUG} lower-case letters and digits, joined by hyphens",
             field=field,
         )
     return text

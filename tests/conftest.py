@@ -1,0 +1,103 @@
+"""Real services for every test: one PostgreSQL and one Valkey per test process, tenants made as they are needed."""
+
+import base64
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from tunery.app.compose import compose
+from tunery.app.embedded.postgres import RunningPostgres, start_postgres
+from tunery.app.embedded.valkey import RunningValkey, start_valkey
+from tunery.app.migrate import migrate
+from tunery.app.settings import Settings
+from tunery.core.clock import TravellingClock
+from tunery.core.database import Database
+from tunery.core.events import Events
+from tunery.core.services import Services
+from tunery.tenants.api_keys import Identity
+from tunery.tenants.sign_up import sign_up as sign_up_verb
+from tunery.vault.keyring import Keyring
+
+
+@dataclass(frozen=True)
+class SignedUpTenant:
+    """A fresh tenant on the free plan."""
+
+    tenant_id: UUID
+    slug: str
+    api_key: str
+    identity: Identity
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.api_key}"}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPostgres]:
+    running = start_postgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningValkey]:
+    running = start_valkey(tmp_path_factory.mktemp("valkey"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def settings(postgres: RunningPostgres, valkey: RunningValkey, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of this test process's installation, migrated."""
+    storage: Path = tmp_path_factory.mktemp("storage")
+    settings = Settings(
+        _env_file=None,
+        database_url=postgres.url,
+        redis_url=valkey.url,
+        storage_url=storage.as_uri(),
+        root_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+        stripe_secret_key="sk_test_tests",
+        stripe_webhook_secret="whsec_tests",
+    )
+    migrate(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def clock() -> TravellingClock:
+    """The time of `services`. It only ever travels forwards."""
+    return TravellingClock()
+
+
+@pytest.fixture(scope="session")
+async def services(settings: Settings, clock: TravellingClock) -> AsyncIterator[Services]:
+    async with compose(settings, clock) as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+def sign_up(services: Services) -> Callable[..., Awaitable[SignedUpTenant]]:
+    async def make(name: str = "Shop") -> SignedUpTenant:
+        slug = f"{name.lower()}-{secrets.token_hex(4)}"
+        async with services.get(Database).unit_of_work() as uow:
+            result = await sign_up_verb(
+                uow,
+                services.get(Events),
+                services.get(Keyring),
+                organisation=name,
+                email=f"owner@{slug}.example",
+                slug=slug,
+            )
+        identity = Identity(result.tenant.id, result.api_key.id, result.api_key.created_by)
+        return SignedUpTenant(result.tenant.id, slug, result.secret, identity)
+
+    return make

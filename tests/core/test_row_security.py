@@ -1,0 +1,96 @@
+"""Every table is either protected by row-level security or on the short list of global ones."""
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from tunery.app.settings import Settings
+from tunery.core.database import Database
+from tunery.core.services import Services
+
+GLOBAL_TABLES = {"alembic_version", "base_models", "nodes", "signing_keys", "stripe_events"}
+TENANT_COLUMN = {"tenants": "id"}
+
+
+@pytest.fixture
+async def catalogue(settings: Settings):
+    connection = await asyncpg.connect(settings.database_url)
+    yield connection
+    await connection.close()
+
+
+async def test_every_tenant_table_is_protected(catalogue: asyncpg.Connection):
+    tables = await catalogue.fetch(
+        "SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = 'public' AND relkind IN ('r', 'p')"
+    )
+    names = {table["relname"] for table in tables}
+    assert names >= GLOBAL_TABLES | {"tenants", "api_keys", "training_jobs"}
+    unprotected = {
+        table["relname"] for table in tables if not (table["relrowsecurity"] and table["relforcerowsecurity"])
+    }
+    assert unprotected == GLOBAL_TABLES
+
+    for name in names - GLOBAL_TABLES:
+        column = TENANT_COLUMN.get(name, "tenant_id")
+        policy = await catalogue.fetchrow(
+            "SELECT qual, with_check FROM pg_policies WHERE tablename = $1 AND policyname = 'own_rows'", name
+        )
+        for expression in (policy["qual"], policy["with_check"]):
+            assert f"({column} = ( SELECT (NULLIF(current_setting('tunery.tenant_id'" in expression, name
+
+
+async def test_application_roles_own_nothing_and_bypass_nothing(catalogue: asyncpg.Connection):
+    roles = await catalogue.fetch(
+        "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname LIKE 'tunery_%'"
+    )
+    assert {role["rolname"] for role in roles} == {"tunery_app", "tunery_dispatcher"}
+    for role in roles:
+        assert not any(role[flag] for flag in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb"))
+        owned = await catalogue.fetchval(
+            "SELECT count(*) FROM pg_class WHERE relowner = $1::regrole", role["rolname"]
+        )
+        assert owned == 0
+
+
+async def test_ledgers_cannot_be_changed_by_the_application(catalogue: asyncpg.Connection):
+    for table in ("ledger_entries", "usage_events", "training_events", "checkpoints", "adapter_versions", "sales"):
+        for role in ("tunery_app", "tunery_dispatcher"):
+            for privilege in ("UPDATE", "DELETE", "TRUNCATE"):
+                assert not await catalogue.fetchval("SELECT has_table_privilege($1, $2, $3)", role, table, privilege)
+
+
+async def test_unset_context_sees_no_rows_of_any_tenant_table(services: Services, sign_up, catalogue):
+    await sign_up()
+    protected = await catalogue.fetch("SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'")
+    database = services.get(Database)
+    for table in protected:
+        async with database.unit_of_work() as uow:
+            count = await uow.session.scalar(text(f"SELECT count(*) FROM {table['relname']}"))
+        assert count == 0, table["relname"]
+
+
+async def test_a_tenant_sees_and_writes_its_own_rows_alone(services: Services, sign_up):
+    one, other = await sign_up(), await sign_up()
+    async with services.get(Database).unit_of_work(one.tenant_id) as uow:
+        assert (await uow.session.scalars(text("SELECT id FROM tenants"))).all() == [one.tenant_id]
+        changed = await uow.session.execute(
+            text("UPDATE accounts SET balance = 1000 WHERE tenant_id = :other"), {"other": other.tenant_id}
+        )
+        assert changed.rowcount == 0
+    with pytest.raises(Exception, match="row-level security"):
+        async with services.get(Database).unit_of_work(one.tenant_id) as uow:
+            await uow.session.execute(
+                text("INSERT INTO members (tenant_id, email, role, created_at) VALUES (:other, 'x@y.z', 'owner', now())"),
+                {"other": other.tenant_id},
+            )
+
+
+async def test_context_ends_with_the_transaction(services: Services, sign_up):
+    tenant = await sign_up()
+    database = services.get(Database)
+    for _ in range(30):
+        async with database.unit_of_work(tenant.tenant_id) as uow:
+            assert await uow.session.scalar(text("SELECT count(*) FROM tenants")) == 1
+        async with database.unit_of_work() as uow:
+            assert await uow.session.scalar(text("SELECT count(*) FROM tenants")) == 0

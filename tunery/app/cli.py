@@ -1,0 +1,143 @@
+"""The `tunery` command. Each command imports what it needs when it runs, so that `tunery --help` is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+import tunery
+from tunery.app.embedded.errors import CannotStart
+from tunery.app.settings import Settings
+
+USAGE = 2  # the exit status of what the user can mend
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=tunery.__doc__)
+
+DataDir = Annotated[
+    Path, typer.Option(envvar="TUNERY_DATA_DIR", file_okay=False, help="folder that holds everything of this instance")
+]
+Host = Annotated[str | None, typer.Option(help="address that the API listens on [TUNERY_HOST]")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="port of the API, 0 for a free one [TUNERY_PORT]")]
+
+
+@app.command()
+def up(data_dir: DataDir = Path("data"), port: Port = None, host: Host = None) -> None:
+    """Run everything on this machine; embedded services stand in for what the settings do not name."""
+    from tunery.app.up import run_up
+
+    raise typer.Exit(run_up(load_settings(port=port, host=host), data_dir))
+
+
+@app.command()
+def doctor(data_dir: DataDir = Path("data")) -> None:
+    """Check the settings and every service, and say what to do about each problem."""
+    from tunery.app.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(load_settings(), data_dir))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of TUNERY_DATABASE_URL up to date, as its owner."""
+    from tunery.app.up import migrate_or_explain
+
+    settings = load_settings()
+    if settings.database_url is None:
+        raise CannotStart("no database: set TUNERY_DATABASE_URL to the owner's URL (`tunery up` migrates its own)")
+    migrate_or_explain(settings)
+
+
+@app.command()
+def api(port: Port = None, host: Host = None) -> None:
+    """Run the API."""
+    settings = complete_settings(port=port, host=host)
+    from tunery.app.processes import run_api
+
+    run_api(settings)
+
+
+@app.command()
+def worker() -> None:
+    """Run the background worker: outbox, webhooks, schedules."""
+    settings = complete_settings()
+    from tunery.app.processes import run_worker
+
+    run_worker(settings)
+
+
+@app.command()
+def node() -> None:
+    """Run a node, which trains and serves adapters."""
+    settings = complete_settings()
+    from tunery.app.processes import run_node
+
+    run_node(settings)
+
+
+@app.command()
+def demo(data_dir: DataDir = Path("data"), port: Port = None, host: Host = None) -> None:
+    """Run the whole loop once, from chats to a sold and served adapter, and say what happens."""
+    from tunery.app.demo import run
+
+    run(load_settings(port=port, host=host), data_dir)
+
+
+@app.command()
+def version() -> None:
+    """Print Tunery's version."""
+    typer.echo(tunery.__version__)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings, with command-line options over them. Raises CannotStart that names each wrong one."""
+    # A child of `tunery up` has all its settings in the environment; `.env` could add the owner's database URL.
+    env_file = None if "TUNERY_SUPERVISED" in os.environ else ".env"
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(_env_file=env_file, **given)  # type: ignore[call-arg]
+    except ValidationError as error:
+        # Not the error's own text: it repeats the value, which may be a secret.
+        lines = [f"TUNERY_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors()]
+        raise CannotStart("wrong settings:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def complete_settings(**overrides: Any) -> Settings:
+    """Settings with which a process can run by itself. Raises CannotStart that names each missing one."""
+    from tunery.app.database_urls import role_url
+    from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
+
+    settings = load_settings(**overrides)
+    problems = []
+    for check in (
+        settings.load_root_key,
+        lambda: role_url(settings, APPLICATION_ROLE),
+        lambda: role_url(settings, DISPATCHER_ROLE),
+    ):
+        try:
+            check()
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+    if settings.redis_url is None:
+        problems.append("no Redis or Valkey: set TUNERY_REDIS_URL")
+    if settings.storage_url is None:
+        problems.append("no object storage: set TUNERY_STORAGE_URL (file:///folder or s3://bucket/prefix)")
+    if problems:
+        unique = list(dict.fromkeys(problems))
+        raise CannotStart("\n".join([*unique, "`tunery up` runs everything that is missing; see `tunery doctor`"]))
+    return settings
+
+
+def main() -> None:
+    """The console's entry: what the user can mend is one message and exit status 2, without a traceback."""
+    try:
+        app()
+    except CannotStart as error:
+        print(f"tunery: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        sys.exit(USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Puts a process together: the one place where parts are chosen and rooms are joined."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from arq import create_pool
+from arq.connections import ArqRedis, RedisSettings
+
+from tunery.app.database_urls import role_url
+from tunery.app.settings import Settings
+from tunery.billing.plans import start_free_plan
+from tunery.core.clock import Clock, SystemClock
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database
+from tunery.core.events import Events
+from tunery.core.services import Services
+from tunery.core.storage import ObjectStorage
+from tunery.tenants.sign_up import TenantSignedUp
+from tunery.training.catalogue import BaseModelFiles
+from tunery.vault.keyring import Keyring
+
+
+@asynccontextmanager
+async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
+    """The parts of one process, closed when the block ends. Raises ValueError that names a setting that is missing."""
+    if settings.redis_url is None or settings.storage_url is None:
+        raise ValueError("set TUNERY_REDIS_URL and TUNERY_STORAGE_URL, or run `tunery up`, which brings its own")
+    clock = clock or SystemClock()
+    services = Services()
+    services.add(Clock, clock)
+    services.add(Settings, settings)
+    services.add(Keyring, Keyring(settings.load_root_key()))
+    services.add(ObjectStorage, ObjectStorage(settings.storage_url))
+    services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir))
+    services.add(Events, _events())
+    database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)
+    services.add(Database, database)
+    redis = await create_pool(RedisSettings.from_dsn(settings.redis_url))
+    services.add(ArqRedis, redis)
+    async with httpx.AsyncClient() as client:
+        services.add(httpx.AsyncClient, client)
+        try:
+            yield services
+        finally:
+            await redis.aclose()
+            await database.close()
+
+
+def _events() -> Events:
+    events = Events()
+    events.subscribe(TenantSignedUp, start_free_plan)
+    return events
