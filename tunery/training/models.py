@@ -36,9 +36,11 @@ class DataSet(Identified, TenantOwned, Table):
     size: Mapped[int]
     """Bytes of the plaintext."""
     sha256: Mapped[str]
-    data_key_id: Mapped[UUID] = mapped_column(ForeignKey("data_keys.id"))
+    data_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("data_keys.id"))
+    """None once deleted: the key is destroyed."""
     object_path: Mapped[str]
     created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
 
 
 class Quote(Identified, TenantOwned, Table):

@@ -1,12 +1,11 @@
 """The keys in use: made, sealed and opened here and nowhere else."""
 
 import os
-from dataclasses import dataclass
 from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import NotFound
@@ -16,12 +15,8 @@ from tunery.vault.sealing import KEY_BYTES, seal, unseal
 from tunery.vault.signatures import ML_DSA_65, Signer, generate_seed
 
 
-@dataclass(frozen=True)
-class OpenDataKey:
-    """A data key in the clear; it lives as long as the work that needs it."""
-
-    id: UUID
-    key: bytes
+def generate_data_key() -> bytes:
+    return os.urandom(KEY_BYTES)
 
 
 class Keyring:
@@ -48,11 +43,10 @@ class Keyring:
             )
         )
 
-    async def create_data_key(self, uow: UnitOfWork, purpose: str) -> OpenDataKey:
-        """A new data key, stored wrapped to the tenant's newest key pair."""
+    async def store_data_key(self, uow: UnitOfWork, key: bytes, *, purpose: str) -> DataKey:
+        """Keep a data key, wrapped to the tenant's newest key pair."""
         newest = select(TenantKey).order_by(TenantKey.version.desc()).limit(1)
         tenant_key = (await uow.session.scalars(newest)).one()
-        key = os.urandom(KEY_BYTES)
         row = DataKey(
             tenant_key_id=tenant_key.id,
             purpose=purpose,
@@ -61,9 +55,9 @@ class Keyring:
         )
         uow.session.add(row)
         await uow.session.flush()
-        return OpenDataKey(row.id, key)
+        return row
 
-    async def open_data_key(self, uow: UnitOfWork, identifier: UUID) -> OpenDataKey:
+    async def open_data_key(self, uow: UnitOfWork, identifier: UUID) -> bytes:
         """The data key in the clear. Raises NotFound when it was destroyed or is another tenant's."""
         row = await uow.session.get(DataKey, identifier)
         if row is None:
@@ -71,7 +65,11 @@ class Keyring:
         tenant_key = await uow.session.get_one(TenantKey, row.tenant_key_id)
         context = _tenant_key_context(tenant_key.tenant_id, tenant_key.version)
         private = unseal(self.derive("tenant keys"), context, tenant_key.sealed_private_key)
-        return OpenDataKey(row.id, envelopes.unwrap(row.wrapped_key, private, _data_key_info(tenant_key, row.purpose)))
+        return envelopes.unwrap(row.wrapped_key, private, _data_key_info(tenant_key, row.purpose))
+
+    async def destroy_data_key(self, uow: UnitOfWork, identifier: UUID) -> None:
+        """From the commit on, nobody can open what the key sealed."""
+        await uow.session.execute(delete(DataKey).where(DataKey.id == identifier))
 
     async def signer(self, uow: UnitOfWork) -> Signer:
         """The installation's signer. Its key pair is made by the migration step (`ensure_signing_key`)."""

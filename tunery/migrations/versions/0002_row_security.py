@@ -38,7 +38,7 @@ def upgrade() -> None:
 
     share("base_models", app="SELECT", dispatcher="SELECT")
     share("nodes", app="SELECT", dispatcher="SELECT, INSERT, UPDATE, DELETE")
-    protect("data_sets", app="SELECT, INSERT, DELETE")
+    protect("data_sets", app="SELECT, INSERT, UPDATE")
     protect("quotes", app="SELECT, INSERT")
     protect("training_jobs", app="SELECT, INSERT, UPDATE")
     # Leasing looks at every tenant's jobs, and writes nothing but the lease.
