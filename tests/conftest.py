@@ -22,7 +22,7 @@ from tunery.core.clock import TravellingClock
 from tunery.core.database import Database
 from tunery.core.events import Events
 from tunery.core.services import Services
-from tunery.tenants.api_keys import Identity
+from tunery.core.identity import Identity
 from tunery.tenants.sign_up import sign_up as sign_up_verb
 from tunery.vault.keyring import Keyring
 

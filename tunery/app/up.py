@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 from pydantic import SecretStr
@@ -288,13 +289,25 @@ def signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_up(settings: Settings, data_dir: Path) -> int:
+def interrupt_once(_signal: int, _frame: FrameType | None) -> None:
+    """Ends whatever the main thread is doing, starting included. Later signals must not interrupt the stopping."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def run_up(settings: Settings, data_dir: Path, programs: tuple[Program, ...] = PROGRAMS) -> int:
     """The command: runs until Ctrl-C or SIGTERM (exit status 0), or until a service is lost for good (1)."""
     console = Console(highlight=False, soft_wrap=True)
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt, here and while starting
+        signal.signal(number, interrupt_once)
     try:
-        with Up(settings, data_dir=data_dir, report=lambda line: console.print(line, markup=False)) as up:
+        with Up(
+            settings,
+            data_dir=data_dir,
+            report=lambda line: console.print(line, markup=False),
+            programs=programs,
+        ) as up:
             console.print(addresses(up))
             up.wait()
             return 1

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy import func, select
 
-from tunery.billing.models import UsageEvent
+from tunery.billing.models import LedgerEntry, UsageEvent
 from tunery.core.database import UnitOfWork
 
 
@@ -46,3 +46,14 @@ async def current_statement(uow: UnitOfWork) -> Statement:
         .order_by(*keys)
     )
     return Statement(start, now, [UsageLine(m, b, p, int(q), a) for m, b, p, q, a in rows])
+
+
+async def credit_applied(uow: UnitOfWork, statement: Statement) -> Decimal:
+    """What the ledger took from credit for usage in the statement's period."""
+    taken = select(func.coalesce(func.sum(-LedgerEntry.amount), 0)).where(
+        LedgerEntry.account == "credit",
+        LedgerEntry.kind == "usage",
+        LedgerEntry.created_at >= statement.starts_at,
+        LedgerEntry.created_at <= statement.ends_at,
+    )
+    return await uow.session.scalar(taken) or Decimal(0)

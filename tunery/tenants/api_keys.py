@@ -7,7 +7,6 @@ secret scanners find leaked keys and drop false alarms without asking us.
 import hashlib
 import secrets
 import zlib
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
@@ -15,6 +14,7 @@ from sqlalchemy import select
 from tunery.core import ids
 from tunery.core.database import API_KEY_SETTING, Database, UnitOfWork
 from tunery.core.errors import InvalidInput, NotFound, Unauthenticated
+from tunery.core.identity import Identity
 from tunery.tenants.models import ApiKey
 
 PREFIX = "tnr_"
@@ -23,15 +23,6 @@ LONGEST_NAME = 100
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who is calling: a tenant, through one of its keys, on behalf of the member who made it."""
-
-    tenant_id: UUID
-    api_key_id: UUID
-    member_id: UUID
 
 
 def generate_secret() -> str:

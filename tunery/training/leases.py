@@ -83,6 +83,12 @@ async def record_progress(uow: UnitOfWork, lease: Lease, metrics: dict[str, floa
     return job.cancel_requested
 
 
+async def record_evaluation(uow: UnitOfWork, lease: Lease, metrics: dict[str, float]) -> None:
+    """Append the held-out figures of base and adapter."""
+    job = await hold(uow, lease)
+    await record_event(uow, job, "evaluated", dict(metrics))
+
+
 async def commit_checkpoint(
     uow: UnitOfWork, lease: Lease, *, step: int, trained_tokens: int, object_path: str, sha256: str, size: int
 ) -> None:

@@ -47,15 +47,14 @@ async def quote_training(
     length = min(spec.max_length, base_model.context_length)
     rows = await asyncio.to_thread(tokenize_rows, folder, length, conversations)
 
-    train, held_out = split_rows(len(rows), spec.seed)
-    trained = sum(rows[index].tokens for index in train) * spec.epochs
-    trainable = sum(rows[index].trainable_tokens for index in train) * spec.epochs
-    if trainable == 0 or not any(rows[index].trainable_tokens for index in held_out):
+    train, held_out = split_rows(rows, spec.seed)
+    if not train:
         raise NothingToTrain(
             f"with the template of {base_model.name} no token of this data set would be trained on: "
             "the assistant's messages are empty, cut off at the maximum length, or not marked by the template",
             field="dataSetId",
         )
+    trained_tokens = sum(row.tokens for row in train) * spec.epochs
     async with database.unit_of_work(tenant_id) as uow:
         quote = Quote(
             data_set_id=data_set.id,
@@ -64,10 +63,10 @@ async def quote_training(
             train_rows=len(train),
             held_out_rows=len(held_out),
             truncated_rows=sum(row.truncated for row in rows),
-            trained_tokens=trained,
-            trainable_tokens=trainable,
+            trained_tokens=trained_tokens,
+            trainable_tokens=sum(row.trainable_tokens for row in train) * spec.epochs,
             unit_price=base_model.train_price,
-            price=token_price(trained, base_model.train_price),
+            price=token_price(trained_tokens, base_model.train_price),
             currency=CURRENCY,
             created_at=uow.now(),
             expires_at=uow.now() + VALIDITY,

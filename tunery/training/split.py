@@ -1,13 +1,21 @@
-"""Which rows are trained on and which are held out: fixed by count and seed, so that quote and node agree."""
+"""Which rows are trained on and which are held out: fixed by the rows and the seed, so that quote and node agree."""
 
 import random
+from collections.abc import Sequence
+
+from tunery.training.tokenization import TokenizedRow
 
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 200
 
 
-def split_rows(rows: int, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of the training rows and of the held-out ones, each in the data set's order; at least one is held out."""
-    count = min(max(1, round(rows * HELD_OUT_SHARE)), MOST_HELD_OUT)
-    held_out = set(random.Random(seed).sample(range(rows), count))  # noqa: S311 - a split, not a secret
-    return [row for row in range(rows) if row not in held_out], sorted(held_out)
+def split_rows(rows: Sequence[TokenizedRow], seed: int) -> tuple[list[TokenizedRow], list[TokenizedRow]]:
+    """The training rows and the held-out ones, each in the data set's order.
+
+    Rows without a token to train on (cut off, or not marked by the template) are in neither. At least one is held out.
+    """
+    useful = [row for row in rows if row.trainable_tokens > 0]
+    count = min(max(1, round(len(useful) * HELD_OUT_SHARE)), MOST_HELD_OUT, len(useful))
+    held_out = set(random.Random(seed).sample(range(len(useful)), count))  # noqa: S311 - a split, not a secret
+    train = [row for index, row in enumerate(useful) if index not in held_out]
+    return train, [row for index, row in enumerate(useful) if index in held_out]

@@ -1,0 +1,89 @@
+"""A node: it leases training jobs and serves adapters, and says that it is alive."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+
+from tunery.app.processes import serve_http, serve_queue
+from tunery.app.settings import Settings
+from tunery.core.database import Database, is_connection_failure
+from tunery.core.logs import get_logger
+from tunery.core.outbox import NODE_QUEUE
+from tunery.core.services import Services
+from tunery.core.storage import ObjectStorage
+from tunery.serving.engines.server import create_engine_app
+from tunery.serving.engines.transformers_engine import TransformersEngine
+from tunery.training.catalogue import BaseModelFiles
+from tunery.training.create_job import DOORBELL
+from tunery.training.leases import LeaseLost, acquire_lease
+from tunery.training.models import Node
+from tunery.training_workers.base_model import BaseModelCache
+from tunery.training_workers.run_job import run_job
+from tunery.vault.keyring import Keyring
+
+HEARTBEAT_SECONDS = 5
+POLL_SECONDS = 2
+
+log = get_logger(__name__)
+
+
+async def serve_node(services: Services, settings: Settings) -> None:
+    """Train and serve until cancelled."""
+    bell = asyncio.Event()
+
+    async def ring(_services: Services) -> None:
+        bell.set()
+
+    engine = TransformersEngine(services.get(ObjectStorage), services.get(BaseModelFiles))
+    token = services.get(Keyring).derive("node gateway").hex()
+    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            serve_http(create_engine_app(engine, token), settings.node_host, settings.node_port, listening.set_result)
+        )
+        address = f"http://{settings.node_host}:{await listening}"
+        group.create_task(_beat(services, settings.node_name, address))
+        group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
+        group.create_task(_train_forever(services, settings, bell))
+
+
+async def _train_forever(services: Services, settings: Settings, bell: asyncio.Event) -> None:
+    """Lease and run one job after another. The bell only shortens the wait: jobs are found without it, too."""
+    database, bases = services.get(Database), BaseModelCache()
+    lasts = timedelta(seconds=settings.lease_seconds)
+    while True:
+        bell.clear()
+        try:
+            lease = await acquire_lease(database, settings.node_name, lasts)
+            if lease is not None:
+                with structlog.contextvars.bound_contextvars(job_id=str(lease.job_id)):
+                    await run_job(services, bases, lease)
+                continue
+        except LeaseLost as error:
+            log.warning("lease lost", error=error.message)
+        except Exception:  # one job must not end the node; its lease runs out and it is leased again
+            log.exception("training interrupted")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(bell.wait(), POLL_SECONDS)
+
+
+async def _beat(services: Services, name: str, address: str) -> None:
+    """Tell every few seconds that this node is alive and where it serves."""
+    database = services.get(Database)
+    while True:
+        try:
+            async with database.dispatch() as uow:
+                now = uow.now()
+                row = insert(Node).values(name=name, address=address, started_at=now, heartbeat_at=now)
+                alive = row.on_conflict_do_update(
+                    index_elements=[Node.name], set_={"address": address, "heartbeat_at": now}
+                )
+                await uow.session.execute(alive)
+        except Exception as error:
+            if not is_connection_failure(error):
+                raise
+            log.warning("heartbeat not sent", error=str(error))
+        await asyncio.sleep(HEARTBEAT_SECONDS)

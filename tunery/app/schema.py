@@ -1,0 +1,31 @@
+"""The one GraphQL schema, joined from the rooms' types."""
+
+import strawberry
+from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
+from strawberry.schema.config import StrawberryConfig
+from strawberry.tools import merge_types
+
+from tunery.billing.api import BillingQuery
+from tunery.graphql.scalars import BIG_INT, BigInt
+from tunery.tenants.api import TenantsMutation, TenantsQuery
+from tunery.training.api import TrainingMutation, TrainingQuery, TrainingSubscription
+
+MOST_TOKENS = 2_000
+DEEPEST = 12
+MOST_ALIASES = 30
+
+Query = merge_types("Query", (TenantsQuery, BillingQuery, TrainingQuery))
+Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation))
+Subscription = merge_types("Subscription", (TrainingSubscription,))
+
+schema = strawberry.Schema(
+    Query,
+    Mutation,
+    Subscription,
+    extensions=[
+        lambda: MaxTokensLimiter(max_token_count=MOST_TOKENS),
+        lambda: QueryDepthLimiter(max_depth=DEEPEST),
+        lambda: MaxAliasesLimiter(max_alias_count=MOST_ALIASES),
+    ],
+    config=StrawberryConfig(disable_field_suggestions=True, scalar_map={BigInt: BIG_INT}),
+)

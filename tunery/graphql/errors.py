@@ -1,0 +1,51 @@
+"""How errors leave the API: a mutation's domain errors as `userErrors`, all others as GraphQL errors with a code."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import strawberry
+from graphql import GraphQLError
+
+from tunery.core.errors import DomainError, Unauthenticated, Unavailable
+from tunery.core.http import fault
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@strawberry.type(description="Something about the input that the caller can mend.")
+class UserError:
+    field: str | None = strawberry.field(description="The input field it speaks of, null when it is none alone.")
+    message: str
+    code: str = strawberry.field(description="Stable, for programs.")
+
+
+def user_errors(payload: Callable[..., R]) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+    """Answer domain errors with an otherwise empty `payload`. A missing key or service stays a GraphQL error."""
+
+    def decorate(resolver: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+        @wraps(resolver)
+        async def resolve(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await resolver(*args, **kwargs)
+            except (Unauthenticated, Unavailable):
+                raise
+            except DomainError as error:
+                return payload(user_errors=[UserError(field=error.field, message=error.message, code=error.error_code)])
+
+        return resolve
+
+    return decorate
+
+
+def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
+    """What a client may see of an error. Errors of parsing and validation pass as they are."""
+    original: BaseException | None = error.original_error
+    if original is None or isinstance(original, GraphQLError):
+        return error
+    shown = original if isinstance(original, DomainError) else fault(original, request_id)
+    extensions: dict[str, Any] = {"code": shown.error_code, "requestId": request_id}
+    if shown.field is not None:
+        extensions["field"] = shown.field
+    return GraphQLError(shown.message, error.nodes, path=error.path, extensions=extensions)
