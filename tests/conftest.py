@@ -21,8 +21,8 @@ from tunery.app.settings import Settings
 from tunery.core.clock import TravellingClock
 from tunery.core.database import Database
 from tunery.core.events import Events
-from tunery.core.services import Services
 from tunery.core.identity import Identity
+from tunery.core.services import Services
 from tunery.tenants.sign_up import sign_up as sign_up_verb
 from tunery.vault.keyring import Keyring
 
@@ -65,6 +65,7 @@ def settings(postgres: RunningPostgres, valkey: RunningValkey, tmp_path_factory:
         redis_url=valkey.url,
         storage_url=storage.as_uri(),
         root_key=base64.b64encode(secrets.token_bytes(32)).decode(),
+        data_set_max_bytes=8 * 1024 * 1024,
         stripe_secret_key="sk_test_tests",
         stripe_webhook_secret="whsec_tests",
     )

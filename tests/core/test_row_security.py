@@ -47,9 +47,7 @@ async def test_application_roles_own_nothing_and_bypass_nothing(catalogue: async
     assert {role["rolname"] for role in roles} == {"tunery_app", "tunery_dispatcher"}
     for role in roles:
         assert not any(role[flag] for flag in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb"))
-        owned = await catalogue.fetchval(
-            "SELECT count(*) FROM pg_class WHERE relowner = $1::regrole", role["rolname"]
-        )
+        owned = await catalogue.fetchval("SELECT count(*) FROM pg_class WHERE relowner = $1::regrole", role["rolname"])
         assert owned == 0
 
 
@@ -81,7 +79,9 @@ async def test_a_tenant_sees_and_writes_its_own_rows_alone(services: Services, s
     with pytest.raises(Exception, match="row-level security"):
         async with services.get(Database).unit_of_work(one.tenant_id) as uow:
             await uow.session.execute(
-                text("INSERT INTO members (tenant_id, email, role, created_at) VALUES (:other, 'x@y.z', 'owner', now())"),
+                text(
+                    "INSERT INTO members (tenant_id, email, role, created_at) VALUES (:other, 'x@y.z', 'owner', now())"
+                ),
                 {"other": other.tenant_id},
             )
 

@@ -17,6 +17,7 @@ from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.tenants.sign_up import TenantSignedUp
 from tunery.training.catalogue import BaseModelFiles
+from tunery.training.data_sets import DataSetLimits
 from tunery.vault.keyring import Keyring
 
 
@@ -33,6 +34,7 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(ObjectStorage, ObjectStorage(settings.storage_url))
     services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir))
     services.add(Events, _events())
+    services.add(DataSetLimits, DataSetLimits(settings.data_set_max_bytes, settings.data_set_max_line_bytes))
     database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)
     services.add(Database, database)
     redis = await create_pool(RedisSettings.from_dsn(settings.redis_url))

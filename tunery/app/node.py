@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.dialects.postgresql import insert
 
-from tunery.app.processes import serve_http, serve_queue
+from tunery.app.processes import listen, serve_http, serve_queue
 from tunery.app.settings import Settings
 from tunery.core.database import Database, is_connection_failure
 from tunery.core.logs import get_logger
@@ -39,12 +39,10 @@ async def serve_node(services: Services, settings: Settings) -> None:
 
     engine = TransformersEngine(services.get(ObjectStorage), services.get(BaseModelFiles))
     token = services.get(Keyring).derive("node gateway").hex()
-    listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    bound = listen(settings.node_host, settings.node_port)
+    address = f"http://{settings.node_host}:{bound.getsockname()[1]}"
     async with asyncio.TaskGroup() as group:
-        group.create_task(
-            serve_http(create_engine_app(engine, token), settings.node_host, settings.node_port, listening.set_result)
-        )
-        address = f"http://{settings.node_host}:{await listening}"
+        group.create_task(serve_http(create_engine_app(engine, token), bound))
         group.create_task(_beat(services, settings.node_name, address))
         group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
         group.create_task(_train_forever(services, settings, bell))

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -29,7 +30,7 @@ log = get_logger(__name__)
 
 def run_api(settings: Settings) -> None:
     async def serve(services: Services) -> None:
-        await serve_http(create_app(services), settings.host, settings.port)
+        await serve_http(create_app(services), listen(settings.host, settings.port))
 
     _run(settings, "api", serve)
 
@@ -52,16 +53,25 @@ def run_node(settings: Settings) -> None:
     _run(settings, f"node {settings.node_name}", lambda services: serve_node(services, settings))
 
 
-async def serve_http(app: ASGIApp, host: str, port: int, started: Callable[[int], None] | None = None) -> None:
-    """Serve until cancelled. `started` is told the port once it listens."""
-    config = uvicorn.Config(app, host, port, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
-    server = _Server(config)
-    task = asyncio.ensure_future(server.serve())
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 picks a free one. Raises OSError when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        if started is not None and server.started:
-            started(server.servers[0].sockets[0].getsockname()[1])
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+async def serve_http(app: ASGIApp, bound: socket.socket) -> None:
+    """Serve until cancelled; requests under way get some seconds to end."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+    server = _Server(config)
+    task = asyncio.ensure_future(server.serve([bound]))
+    try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         server.should_exit = True

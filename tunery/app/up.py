@@ -1,5 +1,6 @@
 """`tunery up`: everything on one machine, from one folder."""
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -41,6 +42,7 @@ from tunery.app.settings import Settings
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
 
 HEALTH_TIMEOUT = 120.0
+LOGIN_TIMEOUT = 15.0
 HTTP_OK = 200
 DATABASE = "tunery"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -260,19 +262,25 @@ def check_root_key(settings: Settings) -> None:
 
 
 def migrate_or_explain(settings: Settings) -> None:
-    """`migrate`, with the faults of a database that does not answer turned into CannotStart."""
-    import asyncpg
-    import sqlalchemy.exc
-
+    """`migrate`, after checks that turn what the user can mend into CannotStart."""
     from tunery.app.migrate import migrate
 
     check_root_key(settings)
+    # In a thread: the caller may be inside an event loop, and the migration runs one of its own.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(check_owner_login(settings.database_url))).result()
+        thread.submit(migrate, settings).result()
+
+
+async def check_owner_login(url: str | None) -> None:
+    """Raises CannotStart unless PostgreSQL lets the owner in."""
+    import asyncpg
+
     try:
-        # In a thread: the caller may be inside an event loop, and the migration runs one of its own.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(migrate, settings).result()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlalchemy.exc.InterfaceError) as error:
-        raise CannotStart(f"PostgreSQL (TUNERY_DATABASE_URL) cannot be used: {error}") from error
+        connection = await asyncpg.connect(url, timeout=LOGIN_TIMEOUT)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CannotStart(f"PostgreSQL (TUNERY_DATABASE_URL) cannot be used: {error or 'no answer'}") from error
+    await connection.close()
 
 
 @contextlib.contextmanager

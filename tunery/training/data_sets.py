@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,12 +26,12 @@ class DataSetTooLarge(InvalidInput):
     code = "DATA_SET_TOO_LARGE"
 
 
+@dataclass(frozen=True)
 class DataSetLimits:
     """Largest data set and longest line, in bytes."""
 
-    def __init__(self, max_bytes: int, max_line_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.max_line_bytes = max_line_bytes
+    max_bytes: int
+    max_line_bytes: int
 
 
 async def store_data_set(services: Services, tenant_id: UUID, name: str, chunks: AsyncIterator[bytes]) -> DataSet:
