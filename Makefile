@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# Any of them may be set by the environment; these suit two cores.
+export PYTEST_WORKERS ?= 2
+
+.PHONY: setup lock demo up test lint format bench docs
+
+setup: .venv/ready  ## make the virtual environment and install what is locked
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . && touch $@
+
+lock:  ## write requirements/*.txt anew from pyproject.toml
+	./requirements/lock
+
+demo: setup  ## the whole path once, on embedded services; FAST=1 for a shorter training
+	$(BIN)/tunery demo $(if $(FAST),--fast)
+
+up: setup  ## everything on this machine, with the demo's data, until Ctrl-C
+	$(BIN)/tunery demo --stay
+
+test: setup
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+lint: setup
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: setup
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+docs: setup
+	$(BIN)/mkdocs build --strict
