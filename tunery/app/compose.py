@@ -10,11 +10,14 @@ from arq.connections import ArqRedis, RedisSettings
 from tunery.app.database_urls import role_url
 from tunery.app.settings import Settings
 from tunery.billing.plans import start_free_plan
+from tunery.billing.stripe_gateway import StripeGateway
+from tunery.billing.tasks import StripeEventHandlers
 from tunery.core.clock import Clock, SystemClock
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database
 from tunery.core.events import Events
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.marketplace.entitle import STRIPE_HANDLERS
 from tunery.tenants.sign_up import TenantSignedUp
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.data_sets import DataSetLimits
@@ -39,11 +42,14 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(Database, database)
     redis = await create_pool(RedisSettings.from_dsn(settings.redis_url))
     services.add(ArqRedis, redis)
+    services.add(StripeGateway, _stripe_gateway(settings))
+    services.add(StripeEventHandlers, StripeEventHandlers(STRIPE_HANDLERS))
     async with httpx.AsyncClient() as client:
         services.add(httpx.AsyncClient, client)
         try:
             yield services
         finally:
+            await services.get(StripeGateway).close()
             await redis.aclose()
             await database.close()
 
@@ -52,3 +58,13 @@ def _events() -> Events:
     events = Events()
     events.subscribe(TenantSignedUp, start_free_plan)
     return events
+
+
+def _stripe_gateway(settings: Settings) -> StripeGateway:
+    if settings.stripe_secret_key is None or settings.stripe_webhook_secret is None:
+        raise ValueError("set TUNERY_STRIPE_SECRET_KEY and TUNERY_STRIPE_WEBHOOK_SECRET, or run `tunery up`")
+    return StripeGateway(
+        settings.stripe_secret_key.get_secret_value(),
+        settings.stripe_api_base,
+        settings.stripe_webhook_secret.get_secret_value(),
+    )

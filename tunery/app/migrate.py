@@ -28,9 +28,11 @@ async def _migrate(settings: Settings) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tunery migrate'))"))
+            for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
+                await connection.run_sync(_ensure_role, role)
             if settings.database_app_url is None:
                 for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
-                    await connection.run_sync(_ensure_login_role, role, role_password(settings, role))
+                    await connection.run_sync(_set_password, role, role_password(settings, role))
             await connection.run_sync(upgrade)
             async with AsyncSession(connection, expire_on_commit=False) as session:
                 uow = UnitOfWork(session, SystemClock())
@@ -53,8 +55,12 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _ensure_login_role(connection: Connection, role: str, password: str) -> None:
-    """Roles belong to the whole server, not to one database: several installations with one root key share them."""
-    exists = connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role})
-    verb = "ALTER" if exists else "CREATE"
-    connection.execute(text(f"{verb} ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE PASSWORD '{password}'"))
+def _ensure_role(connection: Connection, role: str) -> None:
+    """Roles belong to the whole server, not to one database: several installations share them."""
+    if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}) is None:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
+    """Only where the password is ours to choose; an operator who gives URLs manages his roles himself."""
+    connection.execute(text(f"ALTER ROLE {role} PASSWORD '{password}'"))

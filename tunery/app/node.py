@@ -14,8 +14,10 @@ from tunery.core.logs import get_logger
 from tunery.core.outbox import NODE_QUEUE
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.serving.engines.catalogue_source import CatalogueSource
 from tunery.serving.engines.server import create_engine_app
 from tunery.serving.engines.transformers_engine import TransformersEngine
+from tunery.serving.gateway import node_token
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.create_job import DOORBELL
 from tunery.training.leases import LeaseLost, acquire_lease
@@ -37,8 +39,10 @@ async def serve_node(services: Services, settings: Settings) -> None:
     async def ring(_services: Services) -> None:
         bell.set()
 
-    engine = TransformersEngine(services.get(ObjectStorage), services.get(BaseModelFiles))
-    token = services.get(Keyring).derive("node gateway").hex()
+    engine = TransformersEngine(
+        services.get(ObjectStorage), CatalogueSource(services.get(Database), services.get(BaseModelFiles))
+    )
+    token = node_token(services.get(Keyring))
     bound = listen(settings.node_host, settings.node_port)
     address = f"http://{settings.node_host}:{bound.getsockname()[1]}"
     async with asyncio.TaskGroup() as group:

@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -80,9 +80,10 @@ async def serve_http(app: ASGIApp, bound: socket.socket) -> None:
 
 
 class _Server(uvicorn.Server):
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Signals are `_run`'s business."""
-        return nullcontext()
+        yield
 
 
 async def serve_queue(services: Services, queue: str, tasks: Mapping[str, Task]) -> None:

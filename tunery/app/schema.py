@@ -7,6 +7,8 @@ from strawberry.tools import merge_types
 
 from tunery.billing.api import BillingQuery
 from tunery.graphql.scalars import BIG_INT, BigInt
+from tunery.marketplace.api import MarketplaceMutation, MarketplaceQuery
+from tunery.serving.api import ServingMutation, ServingQuery
 from tunery.tenants.api import TenantsMutation, TenantsQuery
 from tunery.training.api import TrainingMutation, TrainingQuery, TrainingSubscription
 
@@ -14,8 +16,8 @@ MOST_TOKENS = 2_000
 DEEPEST = 12
 MOST_ALIASES = 30
 
-Query = merge_types("Query", (TenantsQuery, BillingQuery, TrainingQuery))
-Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation))
+Query = merge_types("Query", (TenantsQuery, BillingQuery, TrainingQuery, MarketplaceQuery, ServingQuery))
+Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation, MarketplaceMutation, ServingMutation))
 Subscription = merge_types("Subscription", (TrainingSubscription,))
 
 schema = strawberry.Schema(

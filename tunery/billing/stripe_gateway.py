@@ -1,11 +1,13 @@
 """Stripe, as far as Tunery needs it. Every request to it is made here, and none inside a transaction."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import stripe
 
 from tunery.core.errors import Conflict, DomainError, InvalidInput, Unavailable
@@ -60,7 +62,7 @@ class StripeGateway:
 
     def __init__(self, secret_key: str, api_base: str, webhook_secret: str) -> None:
         self._webhook_secret = webhook_secret
-        self._http = stripe.HTTPXClient(timeout=TIMEOUT_SECONDS)
+        self._http = _HttpClient()
         self._client = stripe.StripeClient(
             secret_key,
             stripe_version=API_VERSION,
@@ -121,7 +123,32 @@ class StripeGateway:
             raise InvalidSignature("this is no event that Stripe signed for this endpoint") from error
 
     async def close(self) -> None:
-        await self._http.close_async()  # type: ignore[no-untyped-call]
+        await self._http.close_async()
+
+
+class _HttpClient(stripe.HTTPClient):
+    """The SDK's transport over httpx. Its own one hands bodies to httpx in a way that httpx has deprecated."""
+
+    name = "httpx"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: str | bytes | None = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        try:
+            response = await self._client.request(method, url, headers=headers, content=post_data)
+        except httpx.HTTPError as error:
+            raise stripe.APIConnectionError(str(error), should_retry=True) from error  # type: ignore[no-untyped-call]
+        return response.content, response.status_code, response.headers
+
+    async def sleep_async(self, secs: float) -> None:
+        await asyncio.sleep(secs)
+
+    async def close_async(self) -> None:
+        await self._client.aclose()
 
 
 def _checkout_session(session: stripe.checkout.Session) -> CheckoutSession:

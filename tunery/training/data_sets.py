@@ -20,6 +20,7 @@ from tunery.vault.keyring import Keyring, generate_data_key
 from tunery.vault.sealing import Sealer, unseal_stream
 
 LONGEST_NAME = 255
+DELETE_OBJECT = "training.delete_object"
 
 
 class DataSetTooLarge(InvalidInput):
@@ -115,4 +116,4 @@ async def delete_data_set(uow: UnitOfWork, keyring: Keyring, identifier: UUID) -
     await uow.session.flush()
     if data_key_id is not None:
         await keyring.destroy_data_key(uow, data_key_id)
-    enqueue(uow, "training.delete_object", path=data_set.object_path)
+    enqueue(uow, DELETE_OBJECT, path=data_set.object_path)

@@ -1,12 +1,17 @@
-"""What the worker does for this room."""
+"""Tasks of the training room. Each is safe to run twice."""
 
+from tunery.core.outbox import Task
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.training.data_sets import DELETE_OBJECT
 
 
 async def delete_object(services: Services, path: str) -> None:
-    """Remove an object whose key is destroyed. Safe to run twice: an absent object is what we want."""
+    """Remove an object whose key is destroyed. An absent object is what we want."""
     try:
         await services.get(ObjectStorage).delete(path)
     except FileNotFoundError:
         return
+
+
+TASKS: dict[str, Task] = {DELETE_OBJECT: delete_object}

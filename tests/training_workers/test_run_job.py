@@ -1,0 +1,195 @@
+"""A job from its data set to its signed adapter, and what happens when its node dies on the way."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+from sqlalchemy import select
+
+from tests.training.shop import chunks, jsonl
+from tunery.billing.accounts import balances
+from tunery.billing.models import UsageEvent
+from tunery.core.clock import TravellingClock
+from tunery.core.database import Database
+from tunery.core.services import Services
+from tunery.core.storage import ObjectStorage
+from tunery.training import leases
+from tunery.training.adapter_manifest import MANIFEST_NAME, SIGNATURE_NAME, digest
+from tunery.training.create_job import cancel_training_job, create_training_job
+from tunery.training.data_sets import store_data_set
+from tunery.training.job_events import follow_events
+from tunery.training.leases import LeaseLost, acquire_lease
+from tunery.training.models import AdapterVersion, Checkpoint, Quote, TrainingJob
+from tunery.training.quote import quote_training
+from tunery.training.training_spec import TrainingSpec
+from tunery.training_workers import run_job as run_job_module
+from tunery.training_workers.run_job import run_job
+from tunery.vault.keyring import Keyring
+from tunery.vault.signatures import verify
+
+SPEC = TrainingSpec(rank=8, learning_rate=4e-3, batch_rows=4, epochs=4, dropout=0.1, seed=7)
+LASTS = timedelta(seconds=30)
+
+
+@pytest.fixture
+async def no_other_jobs(services: Services, clock: TravellingClock):
+    """Leases take the oldest job first: end what other tests left."""
+    yield
+    while (lease := await acquire_lease(services.get(Database), "cleaner", LASTS)) is not None:
+        async with services.get(Database).unit_of_work(lease.tenant_id) as uow:
+            await leases.cancel(uow, lease)
+
+
+async def create(services: Services, tenant, name: str = "support") -> tuple[TrainingJob, Quote]:
+    data_set = await store_data_set(services, tenant.tenant_id, "shop.jsonl", chunks(jsonl()))
+    quote = await quote_training(
+        services, tenant.tenant_id, data_set_id=data_set.id, base_model_name="tunery/tiny", spec=SPEC
+    )
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        job = await create_training_job(
+            uow, services.get(Keyring), quote_id=quote.id, adapter_name=name, idempotency_key=f"{name}-{quote.id}"
+        )
+    return job, quote
+
+
+async def reload(services: Services, tenant, job: TrainingJob) -> TrainingJob:
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        return await uow.session.get_one(TrainingJob, job.id)
+
+
+async def version_of(services: Services, tenant, job: TrainingJob) -> AdapterVersion:
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        return (await uow.session.scalars(select(AdapterVersion).where(AdapterVersion.job_id == job.id))).one()
+
+
+async def billed(services: Services, tenant) -> tuple[int, Decimal, Decimal]:
+    """Tokens in the usage ledger, credit spent, credit still reserved."""
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        events = list(await uow.session.scalars(select(UsageEvent)))
+        credit = (await balances(uow))["credit"]
+        assert sum((event.amount for event in events), Decimal(0)) == 5 - credit.balance
+        return sum(event.quantity for event in events), 5 - credit.balance, credit.reserved
+
+
+async def test_a_job_becomes_a_signed_version_and_costs_what_was_quoted(
+    services: Services, sign_up, bases, no_other_jobs
+):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+    lease = await acquire_lease(services.get(Database), "node-1", LASTS)
+    assert lease.job_id == job.id
+    await run_job(services, bases, lease)
+
+    done = await reload(services, tenant, job)
+    assert (done.status, done.error_message) == ("succeeded", None)
+    assert done.trained_tokens == quote.trained_tokens
+    assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
+
+    version = await version_of(services, tenant, job)
+    storage = services.get(ObjectStorage)
+    files = {file["path"]: await storage.get(f"{version.object_prefix}/{file['path']}") for file in version.files}
+    assert digest(files[MANIFEST_NAME]) == version.digest
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        signer = await services.get(Keyring).signer(uow)
+    signature = msgspec.json.decode(files[SIGNATURE_NAME])
+    verify(files[MANIFEST_NAME], signature, signer.public_key, "tunery-adapter/1")
+    metrics = version.manifest["metrics"]
+    assert metrics["adapter_loss"] < metrics["base_loss"]
+
+    events = [event async for event in follow_events(services.get(Database), tenant.tenant_id, job.id)]
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    kinds = [event.kind for event in events]
+    assert kinds[:2] == ["queued", "started"]
+    assert kinds[-2:] == ["evaluated", "succeeded"]
+    assert kinds.count("checkpoint") >= 5
+
+
+async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_once(
+    services: Services, sign_up, bases, clock: TravellingClock, no_other_jobs, monkeypatch
+):
+    reference, tenant = await sign_up(), await sign_up()
+    undisturbed, _ = await create(services, reference)
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node-0", LASTS))
+
+    job, quote = await create(services, tenant)
+    first = await acquire_lease(services.get(Database), "node-1", LASTS)
+    stale_commit = {}
+    real_save = run_job_module._save_checkpoint
+
+    class Killed(BaseException):
+        pass
+
+    async def die_at_third_checkpoint(services, lease, work, trainer):
+        await real_save(services, lease, work, trainer)
+        if trainer.steps_done >= 6:
+            stale_commit["trainer"], stale_commit["work"] = trainer, work
+            raise Killed
+
+    monkeypatch.setattr(run_job_module, "_save_checkpoint", die_at_third_checkpoint)
+    with pytest.raises(Killed):
+        await run_job(services, bases, first)
+    monkeypatch.undo()
+    partly = await reload(services, tenant, job)
+    assert partly.status == "running"
+    assert 0 < partly.trained_tokens < quote.trained_tokens
+    assert await acquire_lease(services.get(Database), "node-2", LASTS) is None, "the lease still lasts"
+
+    clock.travel(LASTS * 2)
+    second = await acquire_lease(services.get(Database), "node-2", LASTS)
+    assert (second.job_id, second.token) == (job.id, first.token + 1)
+    # The first node was only paused, and wakes up: whatever it writes is refused.
+    stale_commit["trainer"].step()
+    before = await billed(services, tenant)
+    with pytest.raises(LeaseLost):
+        await real_save(services, first, stale_commit["work"], stale_commit["trainer"])
+    assert await billed(services, tenant) == before
+
+    await run_job(services, bases, second)
+    assert (await reload(services, tenant, job)).status == "succeeded"
+    assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
+    resumed = (await version_of(services, tenant, job)).manifest["files"]["adapter_model.safetensors"]
+    whole = (await version_of(services, reference, undisturbed)).manifest["files"]["adapter_model.safetensors"]
+    assert resumed == whole, "bit for bit what an undisturbed job gives"
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        checkpoints = list(await uow.session.scalars(select(Checkpoint).order_by(Checkpoint.sequence)))
+    assert [checkpoint.sequence for checkpoint in checkpoints] == list(range(1, len(checkpoints) + 1))
+    assert {checkpoint.lease_token for checkpoint in checkpoints} == {first.token, second.token}
+
+
+async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(
+    services: Services, sign_up, bases, no_other_jobs, monkeypatch
+):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+    real_save = run_job_module._save_checkpoint
+
+    async def ask_to_cancel(services, lease, work, trainer):
+        await real_save(services, lease, work, trainer)
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            await cancel_training_job(uow, job.id)
+
+    monkeypatch.setattr(run_job_module, "_save_checkpoint", ask_to_cancel)
+    monkeypatch.setattr(run_job_module, "PROGRESS_SECONDS", 0)
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node-1", LASTS))
+    done = await reload(services, tenant, job)
+    assert done.status == "cancelled"
+    tokens, spent, reserved = await billed(services, tenant)
+    assert 0 < tokens == done.trained_tokens < quote.trained_tokens
+    assert reserved == 0
+    assert spent < quote.price
+
+
+async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
+    services: Services, sign_up, bases, clock: TravellingClock, no_other_jobs
+):
+    tenant = await sign_up()
+    job, _ = await create(services, tenant)
+    for _ in range(leases.MOST_LEASES):
+        assert await acquire_lease(services.get(Database), "node", LASTS)
+        clock.travel(LASTS * 2)
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    done = await reload(services, tenant, job)
+    assert (done.status, done.error_code) == ("failed", "TOO_MANY_ATTEMPTS")
+    assert await billed(services, tenant) == (0, 0, 0)
+    assert await acquire_lease(services.get(Database), "node", LASTS) is None

@@ -1,0 +1,176 @@
+"""Frozen base models in 4 bits: NF4 with double quantisation (QLoRA, https://arxiv.org/abs/2305.14314)."""
+
+import copy
+import hashlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import bitsandbytes
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from tunery.core.errors import InvalidInput
+from tunery.training.adapter_files import digest_file
+from tunery.training.adapter_manifest import canonical_json
+
+QUANTISATION: Final = "bitsandbytes-nf4-double"
+
+Purpose = Literal["training", "inference"]
+
+
+class BaseModelUnusable(InvalidInput):
+    """The folder holds no base model that can be loaded without running its code."""
+
+    code = "BASE_MODEL_UNUSABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A loaded base. Its weights are shared and read-only: train on `share_weights(model)`, never on `model` itself.
+
+    `weights_sha256` identifies the weights as downloaded (before quantisation), see `weights_digest`.
+    """
+
+    model: torch.nn.Module
+    revision: str
+    weights_sha256: str
+    device: torch.device
+    compute_dtype: torch.dtype
+    purpose: Purpose
+    quantisation: str = QUANTISATION
+
+
+class BaseModelCache:
+    """Loads each (folder, revision, purpose) once. Safe to share between threads.
+
+    Training and inference never share a copy. On a CPU with AVX-512 BF16, `Linear4bit.forward` in evaluation mode
+    re-packs its weights in place for its inference kernel, which has no backward: a model that trained correctly
+    would, after one `eval()` forward, give wrong gradients or fail, in every job that shares the weights. Training
+    copies therefore keep their quantised modules in training mode for good (`set_dropout`).
+    """
+
+    def __init__(self, device: torch.device | str | None = None) -> None:
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._loaded: dict[tuple[Path, str, Purpose], BaseModel] = {}
+        self._lock = threading.Lock()
+
+    def get(self, folder: Path, revision: str, purpose: Purpose = "training") -> BaseModel:
+        """The base in `folder`, quantised; the first call reads and hashes it. Raises BaseModelUnusable."""
+        key = (folder.resolve(), revision, purpose)
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = load_base_model(folder, revision, device=self._device, purpose=purpose)
+            return self._loaded[key]
+
+    def release(self, folder: Path, revision: str) -> None:
+        """Forget a base, so that its memory is freed with its last user."""
+        with self._lock:
+            for purpose in ("training", "inference"):
+                self._loaded.pop((folder.resolve(), revision, purpose), None)
+
+
+def load_base_model(
+    folder: Path, revision: str, *, device: torch.device | str, purpose: Purpose = "training"
+) -> BaseModel:
+    """Load a base from a local folder of safetensors and quantise it; computes in bf16 on CUDA, in fp32 on a CPU.
+
+    Nothing is downloaded and no code of the folder runs. Raises BaseModelUnusable.
+    """
+    device = torch.device(device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            quantization_config=quantisation,
+            dtype=dtype,
+            device_map={"": device},
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+        sha256 = weights_digest(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseModelUnusable(f"The base model in {folder.name} can't be loaded: {error}") from error
+    model.requires_grad_(requires_grad=False)
+    if purpose == "training":
+        set_dropout(model, active=False)
+    else:
+        model.eval()
+    return BaseModel(model, revision, sha256, device, dtype, purpose)
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the folder's one safetensors file; of several, that of the canonical JSON `{name: sha256}`."""
+    digests = {path.name: digest_file(path).sha256 for path in sorted(folder.glob("*.safetensors"))}
+    if not digests:
+        raise BaseModelUnusable(f"{folder.name} holds no safetensors file.")
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256(canonical_json(digests)).hexdigest()
+
+
+def share_weights(model: torch.nn.Module) -> Any:
+    """A copy of the modules over the same tensors: adapters put into it don't show in `model` or in other copies."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            shared[id(module.quant_state)] = module.quant_state
+    return copy.deepcopy(model, shared)
+
+
+def set_dropout(model: torch.nn.Module, *, active: bool) -> None:
+    """Put a training copy in evaluation mode except for its quantised modules (see BaseModelCache) and, if `active`,
+    the adapter's dropout. The base's own dropout stays off: it is frozen.
+    """
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.training = True
+        elif isinstance(module, KeyedDropout):
+            module.training = active
+
+
+class DropoutKey:
+    """Where a trainer is: what its dropout masks depend on, and nothing else."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed: Final = seed
+        self.step = 0
+        self.micro_batch = 0
+
+
+class KeyedDropout(torch.nn.Module):
+    """Dropout whose mask is a function of (seed, step, micro-batch, module).
+
+    No random state has to be kept: a resumed run draws the same masks as an uninterrupted one, and a job draws the
+    same ones alone as beside others.
+    """
+
+    def __init__(self, probability: float, key: DropoutKey, module: str) -> None:
+        super().__init__()
+        self.probability: Final = probability
+        self._key = key
+        self._module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        key = self._key
+        seed = derive_seed(key.seed, "dropout", key.step, key.micro_batch, self._module)
+        generator = torch.Generator(x.device).manual_seed(seed)
+        keep = torch.rand(x.shape, generator=generator, device=x.device) >= self.probability
+        return x * keep / (1 - self.probability)
+
+
+def derive_seed(seed: int, *purpose: int | str) -> int:
+    """An independent 63-bit seed for each purpose, the same on every platform."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
