@@ -78,11 +78,18 @@ def node() -> None:
 
 
 @app.command()
-def demo(data_dir: DataDir = Path("data"), port: Port = None, host: Host = None) -> None:
-    """Run the whole loop once, from chats to a sold and served adapter, and say what happens."""
-    from tunery.app.demo import run
+def demo(
+    fast: Annotated[bool, typer.Option(help="train for a moment only; answers are not judged")] = False,
+    stay: Annotated[bool, typer.Option(help="play in DATA_DIR, print commands to try, run until Ctrl-C")] = False,
+    data_dir: DataDir = Path("data"),
+    port: Port = None,
+    host: Host = None,
+) -> None:
+    """Play the whole path on embedded services, from chats to a sold and deployed adapter."""
+    from tunery.app.demo.run import run_and_stay, run_demo
 
-    run(load_settings(port=port, host=host), data_dir)
+    settings = load_settings(port=port, host=host)
+    raise typer.Exit(run_and_stay(settings, data_dir) if stay else run_demo(settings, fast=fast))
 
 
 @app.command()

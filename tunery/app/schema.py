@@ -11,12 +11,13 @@ from tunery.marketplace.api import MarketplaceMutation, MarketplaceQuery
 from tunery.serving.api import ServingMutation, ServingQuery
 from tunery.tenants.api import TenantsMutation, TenantsQuery
 from tunery.training.api import TrainingMutation, TrainingQuery, TrainingSubscription
+from tunery.vault.api import VaultQuery
 
 MOST_TOKENS = 2_000
 DEEPEST = 12
 MOST_ALIASES = 30
 
-Query = merge_types("Query", (TenantsQuery, BillingQuery, TrainingQuery, MarketplaceQuery, ServingQuery))
+Query = merge_types("Query", (TenantsQuery, VaultQuery, BillingQuery, TrainingQuery, MarketplaceQuery, ServingQuery))
 Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation, MarketplaceMutation, ServingMutation))
 Subscription = merge_types("Subscription", (TrainingSubscription,))
 

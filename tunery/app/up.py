@@ -135,7 +135,10 @@ class Up:
         if self.settings.stripe_secret_key is None:
             self._start_sandbox(folder)
         elif self.settings.stripe_webhook_secret is None:
-            self._report("no TUNERY_STRIPE_WEBHOOK_SECRET: Stripe's webhooks will be refused")
+            raise CannotStart(
+                f"TUNERY_STRIPE_SECRET_KEY needs TUNERY_STRIPE_WEBHOOK_SECRET, too: make an endpoint for"
+                f" {self.base_url}/webhooks/stripe in Stripe's dashboard and take its signing secret"
+            )
         folder.finish_initialisation()
 
         self._start_programs(folder)
@@ -304,7 +307,12 @@ def interrupt_once(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run_up(settings: Settings, data_dir: Path, programs: tuple[Program, ...] = PROGRAMS) -> int:
+def run_up(
+    settings: Settings,
+    data_dir: Path,
+    programs: tuple[Program, ...] = PROGRAMS,
+    once_started: Callable[[Up], None] = lambda _up: None,
+) -> int:
     """The command: runs until Ctrl-C or SIGTERM (exit status 0), or until a service is lost for good (1)."""
     console = Console(highlight=False, soft_wrap=True)
     for number in STOP_SIGNALS:
@@ -317,6 +325,7 @@ def run_up(settings: Settings, data_dir: Path, programs: tuple[Program, ...] = P
             programs=programs,
         ) as up:
             console.print(addresses(up))
+            once_started(up)
             up.wait()
             return 1
     except KeyboardInterrupt:

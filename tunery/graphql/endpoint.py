@@ -8,6 +8,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, process_result
 from strawberry.schema import BaseSchema
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
 from strawberry.types import ExecutionResult
 
 from tunery.core.errors import Unauthenticated
@@ -23,7 +24,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def __init__(
         self, schema: BaseSchema, services: Services, authenticate: Callable[[str | None], Awaitable[Identity]]
     ) -> None:
-        super().__init__(schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=())
+        super().__init__(
+            schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=(GRAPHQL_SSE_PROTOCOL,)
+        )
         self._services = services
         self._authenticate = authenticate
 
