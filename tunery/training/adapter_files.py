@@ -238,11 +238,16 @@ def linear_shapes(header: SafetensorsHeader) -> dict[str, tuple[int, int]]:
 def verify_files(files: Path | Mapping[str, bytes], manifest: AdapterManifest) -> None:
     """Check that a folder, or a mapping of names to contents, holds exactly the manifest's files, unchanged.
 
-    The manifest and its signature may lie beside them. Raises AdapterRefused (`FILES_MISMATCH`).
+    The manifest and its signature may lie beside them, and hidden entries, which nothing loads (`hf download` keeps
+    its bookkeeping in one). Raises AdapterRefused (`FILES_MISMATCH`).
     """
     if set(manifest.files) != set(ADAPTER_FILES):
         raise AdapterRefused(f"A manifest covers {', '.join(ADAPTER_FILES)}.", code="FILES_MISMATCH")
-    present = {entry.name for entry in files.iterdir()} if isinstance(files, Path) else set(files)
+    present = (
+        {entry.name for entry in files.iterdir() if not entry.name.startswith(".")}
+        if isinstance(files, Path)
+        else set(files)
+    )
     for name in sorted(present - set(manifest.files) - {MANIFEST_NAME, SIGNATURE_NAME}):
         raise AdapterRefused(f"{name!r:.200} isn't in the manifest.", code="FILES_MISMATCH", field=name)
     for name, expected in manifest.files.items():
@@ -254,8 +259,8 @@ def verify_files(files: Path | Mapping[str, bytes], manifest: AdapterManifest) -
 
 
 def digest_file(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file, read in blocks. A symbolic link is refused (AdapterRefused)."""
-    if path.is_symlink() or not path.is_file():
+    """Size and SHA-256 of a file, read in blocks, also through a link: the hub's cache is made of them."""
+    if not path.is_file():
         raise AdapterRefused(f"{path.name} isn't a plain file.", code="FILES_MISMATCH", field=path.name)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

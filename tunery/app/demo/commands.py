@@ -22,22 +22,28 @@ def commands(base_url: str, kept: dict[str, str]) -> list[tuple[str, str]]:
     return [
         (
             "GraphQL with curl",
-            (f"curl -s {base_url}/graphql -H 'content-type: application/json' -H 'authorization: Bearer {key}' \\\n"
-            """  -d '{"query": "{ organisation { name } usage { meter quantity amount } }"}'"""),
+            (
+                f"curl -s {base_url}/graphql -H 'content-type: application/json' -H 'authorization: Bearer {key}' \\\n"
+                """  -d '{"query": "{ organisation { name } usage { meter quantity amount } }"}'"""
+            ),
         ),
         (
             "Chat with curl",
-            (f"curl -sN {base_url}/v1/chat/completions -H 'content-type: application/json'"
-            f" -H 'authorization: Bearer {key}' \\\n"
-            """  -d '{"model": "support", "stream": true,"""
-            """ "messages": [{"role": "user", "content": "How long does delivery take?"}]}'"""),
+            (
+                f"curl -sN {base_url}/v1/chat/completions -H 'content-type: application/json'"
+                f" -H 'authorization: Bearer {key}' \\\n"
+                """  -d '{"model": "support", "stream": true,"""
+                """ "messages": [{"role": "user", "content": "How long does delivery take?"}]}'"""
+            ),
         ),
         (
             "Chat with the openai client",
-            (f"OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY={key} .venv/bin/python -c '\n"
-            "from openai import OpenAI\n"
-            'messages = [{"role": "user", "content": "How long does delivery take?"}]\n'
-            'print(OpenAI().chat.completions.create(model="support", messages=messages).choices[0].message.content)\''),
+            (
+                f"OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY={key} .venv/bin/python -c '\n"
+                "from openai import OpenAI\n"
+                'messages = [{"role": "user", "content": "How long does delivery take?"}]\n'
+                'print(OpenAI().chat.completions.create(model="support", messages=messages).choices[0].message.content)\''
+            ),
         ),
         (
             "Download with hf",

@@ -69,7 +69,11 @@ def _money(figures: Figures) -> Iterator[Check]:
 
 
 def _safety(figures: Figures) -> Iterator[Check]:
-    yield Check("ML-DSA-65 signature and every file's hash hold", figures.signature_problem is None, figures.signature_problem or "")
+    yield Check(
+        "ML-DSA-65 signature and every file's hash hold",
+        figures.signature_problem is None,
+        figures.signature_problem or "",
+    )
     yield Check("download without a purchase is refused (403, GatedRepo)", figures.refused_without_purchase, "")
     yield Check("PeftModel.from_pretrained loads the download", figures.reloaded_by_peft, "")
 
