@@ -202,6 +202,9 @@ def test_altered_missing_and_extra_files_are_refused(tmp_path: Path) -> None:
         assert caught.value.error_code == "FILES_MISMATCH"
     (tmp_path / "README.md").rename(elsewhere)
     (tmp_path / "README.md").symlink_to(elsewhere)
+    (tmp_path / ".cache").mkdir()
+    verify_files(tmp_path, made)  # what the hub's client makes of a download
+    elsewhere.write_bytes(b"other")
     with pytest.raises(AdapterRefused):
         verify_files(tmp_path, made)
     with pytest.raises(AdapterRefused):

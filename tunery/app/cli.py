@@ -2,6 +2,7 @@
 
 import os
 import sys
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +91,38 @@ def demo(
 
     settings = load_settings(port=port, host=host)
     raise typer.Exit(run_and_stay(settings, data_dir) if stay else run_demo(settings, fast=fast))
+
+
+base_model = typer.Typer(no_args_is_help=True, help="The catalogue of base models.")
+app.add_typer(base_model, name="base-model")
+
+
+@base_model.command("add")
+def add_base_model(
+    name: Annotated[str, typer.Argument(help="what tenants call it, e.g. HuggingFaceTB/SmolLM2-135M-Instruct")],
+    train_price: Annotated[str, typer.Option(help="US dollars per million trained tokens")],
+    input_price: Annotated[str, typer.Option(help="US dollars per million tokens read in chats")],
+    output_price: Annotated[str, typer.Option(help="US dollars per million tokens written in chats")],
+    repository: Annotated[str | None, typer.Option(help="on the Hugging Face hub [NAME]")] = None,
+    revision: Annotated[str, typer.Option(help="branch, tag or commit; its commit is what is kept")] = "main",
+    licence: Annotated[str | None, typer.Option(help="default: what the model card says")] = None,
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Register a causal language model of the Hugging Face hub, or change its line."""
+    from tunery.app.base_models import add_base_model
+    from tunery.app.instance import find_instance
+
+    settings = find_instance(load_settings(), data_dir).settings
+    prices = (_price(train_price), _price(input_price), _price(output_price))
+    entry = add_base_model(settings, name, repository=repository, revision=revision, licence=licence, prices=prices)
+    typer.echo(f"{entry.name}: {entry.parameters:,} parameters, {entry.licence}, commit {entry.revision}")
+
+
+def _price(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise CannotStart(f"{text!r} is no price: write dollars per million tokens, e.g. 0.40") from None
 
 
 @app.command()

@@ -35,7 +35,7 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(Settings, settings)
     services.add(Keyring, Keyring(settings.load_root_key()))
     services.add(ObjectStorage, ObjectStorage(settings.storage_url))
-    services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir))
+    services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir, settings.hub_endpoint))
     services.add(Events, _events())
     services.add(DataSetLimits, DataSetLimits(settings.data_set_max_bytes, settings.data_set_max_line_bytes))
     database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)

@@ -18,14 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import tunery
-from tunery.app.embedded.data_folder import read_runtime
+from tunery.app.instance import Instance, find_instance
 from tunery.app.settings import Settings
 
 TIMEOUT = 10.0
 NODE_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
 NEEDED = ("database_url", "redis_url", "storage_url", "stripe_secret_key", "stripe_webhook_secret", "root_key_file")
-STRIPE = {"stripe_secret_key", "stripe_webhook_secret", "stripe_api_base"}
-ROOT_KEY = {"root_key", "root_key_file"}
 COLOURS = {"ok": "green", "note": "yellow", "failed": "red"}
 
 
@@ -37,32 +35,6 @@ class Finding:
     state: Literal["ok", "note", "failed"]
     text: str
     advice: str = ""
-
-
-@dataclass(frozen=True)
-class Instance:
-    """The settings in force: those given to this command, completed by those of a running `tunery up`."""
-
-    settings: Settings
-    given: set[str]
-    embedded: set[str]
-    base_url: str | None
-
-
-def find_instance(settings: Settings, data_dir: Path) -> Instance:
-    given = set(settings.model_fields_set)
-    runtime = read_runtime(data_dir)
-    if runtime is None:
-        return Instance(settings, given, set(), None)
-    running: dict[str, Any] = runtime["settings"]
-    # What is given as one piece is taken as one piece: never a real Stripe key with the sandbox's address.
-    own = set(given)
-    for group in (STRIPE, ROOT_KEY):
-        if group & given:
-            own |= group
-    completed = {name: value for name, value in running.items() if name not in own}
-    merged = Settings(_env_file=None, **(settings.model_dump(include=given) | completed))  # type: ignore[call-arg]
-    return Instance(merged, given, set(runtime["embedded"]) - own, runtime["base_url"])
 
 
 async def examine(instance: Instance) -> list[Finding]:

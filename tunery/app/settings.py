@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     node_host: str = Field("127.0.0.1", description="address at which the API reaches this node's inference server")
     node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
     lease_seconds: float = Field(30, gt=0, description="how long a training lease lasts without renewal")
+    hub_endpoint: str | None = Field(None, description="where base models come from; default the Hugging Face hub")
     hub_cache_dir: Path | None = Field(None, description="where base models from the Hugging Face hub are kept")
 
     data_set_max_bytes: int = Field(512 * 1024**2, gt=0, description="largest data set, in bytes")

@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.core.database import UnitOfWork
-from tunery.core.errors import InvalidInput, NotFound, Unavailable
+from tunery.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from tunery.training.models import BaseModel
 
 BUNDLED_FOLDER = Path(__file__).parent / "base_models"
@@ -54,11 +55,20 @@ BUNDLED = BaseModelEntry(
 
 
 async def register_base_model(uow: UnitOfWork, entry: BaseModelEntry) -> None:
-    """Add the model to the catalogue, or replace its line. Quotes keep the price that they were given."""
+    """Add the model to the catalogue, or change its prices and licence; quotes keep the price they were given.
+
+    Raises InvalidInput for a price, and Conflict for other weights under a known name: adapters stand on them.
+    """
     for field in ("train_price", "input_price", "output_price"):
         price: Decimal = getattr(entry, field)
         if price < 0 or price != round(price, PRICE_DECIMALS):
             raise InvalidInput(f"a price has 0 or more dollars and at most {PRICE_DECIMALS} decimals", field=field)
+    known = await uow.session.scalar(select(BaseModel).where(BaseModel.name == entry.name))
+    if known is not None and (known.repository, known.revision) != (entry.repository, entry.revision):
+        raise Conflict(
+            f"{entry.name} is registered at revision {known.revision}, and adapters stand on it: choose another name",
+            field="name",
+        )
     values = {**entry.__dict__, "created_at": uow.now()}
     line = insert(BaseModel).values(values)
     await uow.session.execute(line.on_conflict_do_update(index_elements=[BaseModel.name], set_=entry.__dict__))
@@ -90,11 +100,38 @@ async def find_base_model(uow: UnitOfWork, name: str, *, field: str | None = Non
     return found
 
 
+def describe_hub_model(repository: str, revision: str, endpoint: str | None) -> dict[str, Any]:
+    """What the hub says of a model: `revision` (the commit), `licence` or None, `parameters`, `context_length`.
+
+    Raises BaseModelUnavailable, and InvalidInput for a model that can't be used: no safetensors, no fast tokenizer.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    try:
+        info = HfApi(endpoint=endpoint).model_info(repository, revision=revision)
+        names = {sibling.rfilename for sibling in info.siblings or []}
+        if info.safetensors is None or "tokenizer.json" not in names:
+            raise InvalidInput(f"{repository} has no safetensors weights or no tokenizer.json", field="repository")
+        config = hf_hub_download(repository, "config.json", revision=info.sha, endpoint=endpoint)
+    except EntryNotFoundError as error:
+        raise InvalidInput(f"{repository} has no config.json", field="repository") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise BaseModelUnavailable(f"the hub doesn't give {repository}: {error}") from error
+    return {
+        "revision": info.sha,
+        "licence": info.card_data.license if info.card_data else None,
+        "parameters": info.safetensors.total,
+        "context_length": json.loads(Path(config).read_text())["max_position_embeddings"],
+    }
+
+
 class BaseModelFiles:
     """Brings a base model's files onto this machine: bundled ones are here, others come from the hub."""
 
-    def __init__(self, cache_dir: Path | None) -> None:
+    def __init__(self, cache_dir: Path | None, endpoint: str | None = None) -> None:
         self._cache_dir = cache_dir
+        self._endpoint = endpoint
 
     def tokenizer_folder(self, model: BaseModel) -> Path:
         """A folder with the tokenizer and chat template. Blocks while it downloads. Raises BaseModelUnavailable."""
@@ -116,6 +153,7 @@ class BaseModelFiles:
                     model.repository,
                     revision=model.revision,
                     cache_dir=self._cache_dir,
+                    endpoint=self._endpoint,
                     allow_patterns=list(patterns),
                 )
             )

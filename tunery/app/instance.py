@@ -1,0 +1,37 @@
+"""The instance that a command speaks of: its own settings, completed by those of a running `tunery up`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunery.app.embedded.data_folder import read_runtime
+from tunery.app.settings import Settings
+
+STRIPE = {"stripe_secret_key", "stripe_webhook_secret", "stripe_api_base"}
+ROOT_KEY = {"root_key", "root_key_file"}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The settings in force: those given to this command, completed by those of a running `tunery up`."""
+
+    settings: Settings
+    given: set[str]
+    embedded: set[str]
+    base_url: str | None
+
+
+def find_instance(settings: Settings, data_dir: Path) -> Instance:
+    given = set(settings.model_fields_set)
+    runtime = read_runtime(data_dir)
+    if runtime is None:
+        return Instance(settings, given, set(), None)
+    running: dict[str, Any] = runtime["settings"]
+    # What is given as one piece is taken as one piece: never a real Stripe key with the sandbox's address.
+    own = set(given)
+    for group in (STRIPE, ROOT_KEY):
+        if group & given:
+            own |= group
+    completed = {name: value for name, value in running.items() if name not in own}
+    merged = Settings(_env_file=None, **(settings.model_dump(include=given) | completed))  # type: ignore[call-arg]
+    return Instance(merged, given, set(runtime["embedded"]) - own, runtime["base_url"])
