@@ -6,13 +6,16 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from tunery.app.application import create_app
 from tunery.app.compose import compose
 from tunery.app.embedded.postgres import RunningPostgres, start_postgres
 from tunery.app.embedded.valkey import RunningValkey, start_valkey
@@ -102,3 +105,31 @@ def sign_up(services: Services) -> Callable[..., Awaitable[SignedUpTenant]]:
         return SignedUpTenant(result.tenant.id, slug, result.secret, identity)
 
     return make
+
+
+class Api:
+    """The ASGI application without a network: GraphQL by one tenant after another."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+
+    async def graphql(self, document: str, tenant: SignedUpTenant | None = None, **variables: object) -> dict[str, Any]:
+        """The whole answer: data, errors."""
+        body = {"query": document, "variables": variables}
+        response = await self.client.post("/graphql", json=body, headers=tenant.headers if tenant else {})
+        return response.json()
+
+    async def mutate(self, field: str, selection: str, tenant: SignedUpTenant, **given: object) -> dict[str, Any]:
+        """The payload of one mutation, userErrors included."""
+        kind = field[0].upper() + field[1:] + "Input!"
+        document = f"mutation($input: {kind}) {{ {field}(input: $input) {{ {selection} userErrors {{ field code message }} }} }}"
+        answer = await self.graphql(document, tenant, input=given)
+        assert "errors" not in answer, answer
+        return answer["data"][field]
+
+
+@pytest.fixture(scope="session")
+async def api(services: Services) -> AsyncIterator[Api]:
+    transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://tunery.test") as client:
+        yield Api(client)

@@ -51,7 +51,9 @@ def hub() -> Iterator[str]:
             }
         )
 
-    async def tree(_request: Request) -> Response:
+    async def tree(request: Request) -> Response:
+        if request.path_params["name"] != "lantern":
+            return JSONResponse({}, 404, headers={"x-error-code": "RepoNotFound"})
         files = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40} for f in TINY.iterdir()]
         return JSONResponse(files)
 
@@ -132,8 +134,8 @@ def test_an_unknown_repository_is_named(hub: str):
         describe_hub_model("acme/absent", "main", hub)
 
 
-async def test_a_hub_that_is_away_is_said_so(services: Services, tmp_path: Path):
-    row = BaseModel(name="acme/lantern", repository="acme/lantern", revision=SHA)
-    away = BaseModelFiles(tmp_path / "models", "http://127.0.0.1:9")
+async def test_a_model_that_the_hub_lost_is_said_so(hub: str, tmp_path: Path):
+    row = BaseModel(name="acme/absent", repository="acme/absent", revision=SHA)
+    files = BaseModelFiles(tmp_path / "models", hub)
     with pytest.raises(BaseModelUnavailable, match="can't be fetched"):
-        await asyncio.to_thread(away.model_folder, row)
+        await asyncio.to_thread(files.model_folder, row)

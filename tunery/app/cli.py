@@ -126,6 +126,14 @@ def _price(text: str) -> Decimal:
 
 
 @app.command()
+def schema() -> None:
+    """Print the GraphQL schema (SDL)."""
+    from tunery.app.schema import schema
+
+    typer.echo(schema.as_str())
+
+
+@app.command()
 def version() -> None:
     """Print Tunery's version."""
     typer.echo(tunery.__version__)

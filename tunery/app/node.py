@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 from datetime import timedelta
 
 import structlog
+import torch
+import transformers
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.app.processes import listen, serve_http, serve_queue
@@ -34,6 +37,8 @@ log = get_logger(__name__)
 
 async def serve_node(services: Services, settings: Settings) -> None:
     """Train and serve until cancelled."""
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(settings.node_threads or max(1, (os.cpu_count() or 2) // 2))
     bell = asyncio.Event()
 
     async def ring(_services: Services) -> None:

@@ -1,6 +1,7 @@
 """The three long-running processes: API, worker, node. Each runs until it is told to stop."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -111,6 +112,7 @@ async def serve_queue(services: Services, queue: str, tasks: Mapping[str, Task])
 
 def _run(settings: Settings, process: str, main: Callable[[Services], Awaitable[None]]) -> None:
     configure_logs(settings.log_level, process)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # logs are JSON lines
 
     async def run() -> None:
         async with compose(settings) as services:

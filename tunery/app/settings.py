@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     node_name: str = Field("node", description="name of this node in its pool; unique per machine")
     node_host: str = Field("127.0.0.1", description="address at which the API reaches this node's inference server")
     node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
+    node_threads: int | None = Field(None, ge=1, description="CPU threads of a node's training; default half the cores")
     lease_seconds: float = Field(30, gt=0, description="how long a training lease lasts without renewal")
     hub_endpoint: str | None = Field(None, description="where base models come from; default the Hugging Face hub")
     hub_cache_dir: Path | None = Field(None, description="where base models from the Hugging Face hub are kept")

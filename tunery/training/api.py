@@ -9,6 +9,7 @@ import msgspec
 import strawberry
 from sqlalchemy import select
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from tunery.core import ids
 from tunery.core.errors import InvalidInput
@@ -85,10 +86,12 @@ class TrainingSpecInput:
     max_length: int | None = strawberry.field(default=None, description="Tokens; longer rows keep their beginning.")
 
     def to_spec(self) -> TrainingSpec:
-        """Raises InvalidInput with the field's name."""
+        """Raises InvalidInput with the path of the field."""
         given = {name: value for name, value in self.__dict__.items() if value is not None}
         try:
             return msgspec.convert(given, TrainingSpec)
+        except InvalidInput as error:
+            raise InvalidInput(error.message, field=f"spec.{to_camel_case(error.field or '')}") from error
         except msgspec.ValidationError as error:
             raise InvalidInput(str(error), field="spec") from error
 

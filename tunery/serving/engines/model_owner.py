@@ -21,7 +21,7 @@ from tunery.serving.engines.adapter_download import VerifiedAdapter
 from tunery.serving.engines.decoding import ChatDecoder
 from tunery.serving.engines.engine import EngineBusy, ModelNotLoaded
 from tunery.training.adapter_manifest import AdapterRefused
-from tunery.training_workers.base_model import BaseModel
+from tunery.training_workers.base_model import BaseModel, set_dropout
 
 TURN_TOKENS: Final = 4
 """Tokens that a chat generates before it is the next one's turn: fewer changes of adapter, still even streams."""
@@ -40,6 +40,10 @@ class ModelOwner:
         self.linear_shapes = _linear_shapes(base.model)
         self.weights_sha256 = base.weights_sha256
         self.end_tokens = _end_tokens(base.model)
+        # In evaluation mode on a CPU, bitsandbytes re-packs a layer's weights in place at its first forward pass, and back
+        # whenever peft reads the state dict to load an adapter; each round trip rounds them anew, so that every load
+        # would change what all other adapters of this base answer.
+        set_dropout(base.model, active=False)
         self._base = base
         self._model: Any = base.model
         self._peft: PeftModel | None = None
@@ -212,7 +216,7 @@ class ModelOwner:
             self._broken = False
         else:
             self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
-        self._peft.eval()
+        set_dropout(self._peft, active=False)
         self._layers = [module for module in self._model.modules() if isinstance(module, LoraLayer)]
 
     def _fill(self, name: str, weights: dict[str, torch.Tensor]) -> None:

@@ -114,7 +114,7 @@ class TransformersEngine:
                 if delta.finish_reason is not None:
                     return
         finally:
-            chat.cancel()
+            pass
 
     async def close(self) -> None:
         """End the models' threads."""
