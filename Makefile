@@ -31,7 +31,10 @@ format: setup
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup
-	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+	$(MAKE) $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)))
+
+bench-%: setup  ## one of them, e.g. bench-tokenization; LARGE=1 for the long version
+	$(BIN)/python benchmarks/$*.py
 
 docs: setup
 	$(BIN)/mkdocs build --strict
