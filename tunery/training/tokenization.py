@@ -91,15 +91,13 @@ class Tokenizer:
         token = self.special_tokens.get("eos_token")
         return None if token is None else self._tokenizer.token_to_id(token)
 
-    def encode_conversation(
-        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> TokenizedRow:
+    def encode_conversation(self, messages: Sequence[Message]) -> TokenizedRow:
         """Tokenise one conversation and mark the assistant's tokens.
 
         A template without `{% generation %}` marks nothing: the row then has no trainable token, and callers refuse
         it. Raises TemplateError.
         """
-        chat = self.template.render(messages, tools=tools)
+        chat = self.template.render(messages)
         return self._row(chat, self._tokenizer.encode(chat.text, add_special_tokens=False))
 
     def encode_conversations(self, conversations: Iterable[Sequence[Message]]) -> Iterator[TokenizedRow]:
@@ -110,11 +108,9 @@ class Tokenizer:
             for chat, encoding in zip(chats, encodings, strict=True):
                 yield self._row(chat, encoding)
 
-    def encode_prompt(
-        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[int]:
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """The token ids from which the model generates the assistant's next message; never truncated."""
-        chat = self.template.render(messages, tools=tools, add_generation_prompt=True)
+        chat = self.template.render(messages, add_generation_prompt=True)
         return list(self._tokenizer.encode(chat.text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
