@@ -1,5 +1,6 @@
 """What happens to every request before and after its handler: a request id, and no fault shown raw."""
 
+import time
 import uuid
 
 import structlog
@@ -8,8 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunery.core.errors import DomainError
 from tunery.core.http import fault, status_of
+from tunery.core.logs import get_logger
 
 REQUEST_ID_HEADER = b"x-request-id"
+
+log = get_logger(__name__)
 
 
 class RequestContext:
@@ -24,12 +28,12 @@ class RequestContext:
             return
         request_id = f"req_{uuid.uuid4().hex}"
         scope["request_id"] = request_id
-        started = False
+        began, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]
             await send(message)
 
@@ -37,8 +41,11 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_id)
             except Exception as error:
-                if started:  # half an answer is out; closing the connection is the only honest end
+                if status:  # half an answer is out; closing the connection is the only honest end
                     raise
                 shown = error if isinstance(error, DomainError) else fault(error, request_id)
                 body = {"error": {"message": shown.message, "code": shown.error_code, "requestId": request_id}}
                 await JSONResponse(body, status_of(shown))(scope, receive, send_with_id)
+            finally:
+                milliseconds = round(1000 * (time.monotonic() - began), 1)
+                log.info("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds)

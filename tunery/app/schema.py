@@ -1,12 +1,14 @@
 """The one GraphQL schema, joined from the rooms' types."""
 
+from decimal import Decimal
+
 import strawberry
 from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
 from tunery.billing.api import BillingQuery
-from tunery.graphql.scalars import BIG_INT, BigInt
+from tunery.graphql.scalars import BIG_INT, DECIMAL, BigInt
 from tunery.marketplace.api import MarketplaceMutation, MarketplaceQuery
 from tunery.serving.api import ServingMutation, ServingQuery
 from tunery.tenants.api import TenantsMutation, TenantsQuery
@@ -30,5 +32,5 @@ schema = strawberry.Schema(
         lambda: QueryDepthLimiter(max_depth=DEEPEST),
         lambda: MaxAliasesLimiter(max_alias_count=MOST_ALIASES),
     ],
-    config=StrawberryConfig(disable_field_suggestions=True, scalar_map={BigInt: BIG_INT}),
+    config=StrawberryConfig(disable_field_suggestions=True, scalar_map={BigInt: BIG_INT, Decimal: DECIMAL}),
 )

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, DateTime, MetaData, Numeric, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -128,10 +129,10 @@ class Database:
 
 
 def is_connection_failure(error: BaseException) -> bool:
-    """Whether the database went away (restart, fail-over) rather than refused a statement."""
+    """Whether the database went away (restart, fail-over) or has no connection free, rather than refused a statement."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or isinstance(error.orig, OSError)
-    return isinstance(error, ConnectionError | TimeoutError)
+    return isinstance(error, ConnectionError | TimeoutError | PoolTimeout)
 
 
 def _engine(url: str, pool_size: int) -> AsyncEngine:

@@ -1,5 +1,6 @@
 """Scalars that GraphQL lacks."""
 
+from decimal import Decimal, InvalidOperation
 from typing import Any, NewType
 
 import strawberry
@@ -21,3 +22,18 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > EXACT_IN_JSON:
         raise ValueError(f"{value!r} is no whole number up to 2^53")
     return value
+
+
+DECIMAL = strawberry.scalar(
+    name="Decimal",
+    description="An exact decimal number, as text.",
+    serialize=lambda value: f"{value.normalize():f}",
+    parse_value=lambda value: _decimal(value),
+)
+
+
+def _decimal(value: Any) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is no decimal number") from None

@@ -40,9 +40,9 @@ class ModelOwner:
         self.linear_shapes = _linear_shapes(base.model)
         self.weights_sha256 = base.weights_sha256
         self.end_tokens = _end_tokens(base.model)
-        # In evaluation mode on a CPU, bitsandbytes re-packs a layer's weights in place at its first forward pass, and back
-        # whenever peft reads the state dict to load an adapter; each round trip rounds them anew, so that every load
-        # would change what all other adapters of this base answer.
+        # In evaluation mode on a CPU, bitsandbytes packs a layer's weights in place at its first forward pass, and
+        # unpacks them whenever peft reads the state dict to load an adapter; each round trip rounds them anew, so that
+        # every load would change what all other adapters of this base answer.
         set_dropout(base.model, active=False)
         self._base = base
         self._model: Any = base.model
@@ -98,10 +98,10 @@ class ModelOwner:
                 while self._waiting and len(self._running) < MOST_CONCURRENT:
                     self._running.append(self._waiting.popleft())
                 if self._running:
-                    over = self._take_turn(self._running[0])
-                    chat = self._running.popleft()
-                    if not over:
-                        self._running.append(chat)
+                    if self._take_turn(self._running[0]):
+                        self._running.popleft()
+                    else:
+                        self._running.rotate(-1)
         ended = EngineBusy("this node is shutting down")
         for chat in (*self._running, *self._waiting):
             chat.emit(ended)

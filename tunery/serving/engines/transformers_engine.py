@@ -114,7 +114,7 @@ class TransformersEngine:
                 if delta.finish_reason is not None:
                     return
         finally:
-            pass
+            chat.cancel()
 
     async def close(self) -> None:
         """End the models' threads."""
