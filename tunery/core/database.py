@@ -129,7 +129,7 @@ class Database:
 
 
 def is_connection_failure(error: BaseException) -> bool:
-    """Whether the database went away (restart, fail-over) or has no connection free, rather than refused a statement."""
+    """Whether the database went away (restart, fail-over) or has none free, rather than refused a statement."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or isinstance(error.orig, OSError)
     return isinstance(error, ConnectionError | TimeoutError | PoolTimeout)

@@ -24,16 +24,16 @@ def _whole(value: Any) -> int:
     return value
 
 
-DECIMAL = strawberry.scalar(
-    name="Decimal",
-    description="An exact decimal number, as text.",
-    serialize=lambda value: f"{value.normalize():f}",
-    parse_value=lambda value: _decimal(value),
-)
-
-
 def _decimal(value: Any) -> Decimal:
     try:
         return Decimal(str(value))
     except InvalidOperation:
         raise ValueError(f"{value!r} is no decimal number") from None
+
+
+DECIMAL = strawberry.scalar(
+    name="Decimal",
+    description="An exact decimal number, as text.",
+    serialize=lambda value: f"{value.normalize():f}",
+    parse_value=_decimal,
+)

@@ -42,7 +42,8 @@ def commands(base_url: str, kept: dict[str, str]) -> list[tuple[str, str]]:
                 f"OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY={key} .venv/bin/python -c '\n"
                 "from openai import OpenAI\n"
                 'messages = [{"role": "user", "content": "How long does delivery take?"}]\n'
-                'print(OpenAI().chat.completions.create(model="support", messages=messages).choices[0].message.content)\''
+                'answer = OpenAI().chat.completions.create(model="support", messages=messages)\n'
+                "print(answer.choices[0].message.content)'"
             ),
         ),
         (
