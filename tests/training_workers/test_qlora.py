@@ -174,20 +174,6 @@ def test_evaluation_leaves_the_shared_weights_as_they_are(base: BaseModel, rows:
     assert all(torch.equal(before[name], p) for name, p in base.model.named_parameters())
 
 
-def test_a_base_for_inference_is_another_copy_and_cannot_be_trained(
-    bases: BaseModelCache, base: BaseModel, base_folder: Path, rows: Sequence[TokenizedRow]
-) -> None:
-    inference = bases.get(base_folder, "main", "inference")
-    assert inference is bases.get(base_folder, "main", "inference")
-    assert base is bases.get(base_folder, "main")
-    before = {name: p.clone() for name, p in base.model.named_parameters()}
-    with torch.no_grad():
-        inference.model(input_ids=torch.tensor([rows[0].input_ids]))  # re-packs, where the CPU has AVX-512 BF16
-    assert all(torch.equal(before[name], p) for name, p in base.model.named_parameters())
-    with pytest.raises(InvalidInput):
-        QLoRATrainer(inference, SPEC, rows)
-
-
 def test_rows_without_anything_to_learn_are_left_out_and_alone_refused(
     base: BaseModel, rows: Sequence[TokenizedRow]
 ) -> None:

@@ -44,7 +44,8 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(ArqRedis, redis)
     services.add(StripeGateway, _stripe_gateway(settings))
     services.add(StripeEventHandlers, StripeEventHandlers(STRIPE_HANDLERS))
-    async with httpx.AsyncClient() as client:
+    # As many streams to nodes as there are chats: credit and the nodes' own queues bound them.
+    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None)) as client:
         services.add(httpx.AsyncClient, client)
         try:
             yield services

@@ -50,11 +50,14 @@ async def serve_node(services: Services, settings: Settings) -> None:
     token = node_token(services.get(Keyring))
     bound = listen(settings.node_host, settings.node_port)
     address = f"http://{settings.node_host}:{bound.getsockname()[1]}"
-    async with asyncio.TaskGroup() as group:
-        group.create_task(serve_http(create_engine_app(engine, token), bound))
-        group.create_task(_beat(services, settings.node_name, address))
-        group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
-        group.create_task(_train_forever(services, settings, bell))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve_http(create_engine_app(engine, token), bound))
+            group.create_task(_beat(services, settings.node_name, address))
+            group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
+            group.create_task(_train_forever(services, settings, bell))
+    finally:
+        await engine.close()
 
 
 async def _train_forever(services: Services, settings: Settings, bell: asyncio.Event) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import bitsandbytes
 import torch
@@ -16,8 +16,6 @@ from tunery.training.adapter_files import digest_file
 from tunery.training.adapter_manifest import canonical_json
 
 QUANTISATION: Final = "bitsandbytes-nf4-double"
-
-Purpose = Literal["training", "inference"]
 
 
 class BaseModelUnusable(InvalidInput):
@@ -38,42 +36,27 @@ class BaseModel:
     weights_sha256: str
     device: torch.device
     compute_dtype: torch.dtype
-    purpose: Purpose
     quantisation: str = QUANTISATION
 
 
 class BaseModelCache:
-    """Loads each (folder, revision, purpose) once. Safe to share between threads.
-
-    Training and inference never share a copy. On a CPU with AVX-512 BF16, `Linear4bit.forward` in evaluation mode
-    re-packs its weights in place for its inference kernel, which has no backward: a model that trained correctly
-    would, after one `eval()` forward, give wrong gradients or fail, in every job that shares the weights. Training
-    copies therefore keep their quantised modules in training mode for good (`set_dropout`).
-    """
+    """Loads each (folder, revision) once. Safe to share between threads."""
 
     def __init__(self, device: torch.device | str | None = None) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._loaded: dict[tuple[Path, str, Purpose], BaseModel] = {}
+        self._loaded: dict[tuple[Path, str], BaseModel] = {}
         self._lock = threading.Lock()
 
-    def get(self, folder: Path, revision: str, purpose: Purpose = "training") -> BaseModel:
+    def get(self, folder: Path, revision: str) -> BaseModel:
         """The base in `folder`, quantised; the first call reads and hashes it. Raises BaseModelUnusable."""
-        key = (folder.resolve(), revision, purpose)
+        key = (folder.resolve(), revision)
         with self._lock:
             if key not in self._loaded:
-                self._loaded[key] = load_base_model(folder, revision, device=self._device, purpose=purpose)
+                self._loaded[key] = load_base_model(folder, revision, device=self._device)
             return self._loaded[key]
 
-    def release(self, folder: Path, revision: str) -> None:
-        """Forget a base, so that its memory is freed with its last user."""
-        with self._lock:
-            for purpose in ("training", "inference"):
-                self._loaded.pop((folder.resolve(), revision, purpose), None)
 
-
-def load_base_model(
-    folder: Path, revision: str, *, device: torch.device | str, purpose: Purpose = "training"
-) -> BaseModel:
+def load_base_model(folder: Path, revision: str, *, device: torch.device | str) -> BaseModel:
     """Load a base from a local folder of safetensors and quantise it; computes in bf16 on CUDA, in fp32 on a CPU.
 
     Nothing is downloaded and no code of the folder runs. Raises BaseModelUnusable.
@@ -100,11 +83,8 @@ def load_base_model(
     except (OSError, ValueError, KeyError) as error:
         raise BaseModelUnusable(f"The base model in {folder.name} can't be loaded: {error}") from error
     model.requires_grad_(requires_grad=False)
-    if purpose == "training":
-        set_dropout(model, active=False)
-    else:
-        model.eval()
-    return BaseModel(model, revision, sha256, device, dtype, purpose)
+    set_dropout(model, active=False)
+    return BaseModel(model, revision, sha256, device, dtype)
 
 
 def weights_digest(folder: Path) -> str:
@@ -127,8 +107,12 @@ def share_weights(model: torch.nn.Module) -> Any:
 
 
 def set_dropout(model: torch.nn.Module, *, active: bool) -> None:
-    """Put a training copy in evaluation mode except for its quantised modules (see BaseModelCache) and, if `active`,
-    the adapter's dropout. The base's own dropout stays off: it is frozen.
+    """Evaluation mode except for quantised modules and, if `active`, the adapter's dropout.
+
+    Never call `eval()` on a base instead, also not to serve with it: on a CPU with AVX-512 BF16 bitsandbytes' layers
+    then re-pack their weights in place at the first forward pass, for a kernel without a backward, and back whenever
+    peft reads the state dict to load an adapter. Training would give wrong gradients or fail, and each round trip
+    rounds the weights anew, so that loading one adapter would change what the others answer.
     """
     model.eval()
     for module in model.modules():

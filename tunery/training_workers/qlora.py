@@ -73,9 +73,7 @@ class QLoRATrainer:
     """
 
     def __init__(self, base: BaseModel, spec: TrainingSpec, rows: Sequence[TokenizedRow]) -> None:
-        """Put a fresh adapter on `base`. Raises NothingToTrain, or InvalidInput for a base loaded for inference."""
-        if base.purpose != "training":
-            raise InvalidInput("A base that was loaded for inference can't be trained on.", field="base")
+        """Put a fresh adapter on `base`. Raises NothingToTrain."""
         cut = [_truncated(row, spec.max_length) for row in rows]
         self._rows = [row for row in cut if row.trainable_tokens > 0]
         if not self._rows:

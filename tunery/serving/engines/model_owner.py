@@ -40,10 +40,6 @@ class ModelOwner:
         self.linear_shapes = _linear_shapes(base.model)
         self.weights_sha256 = base.weights_sha256
         self.end_tokens = _end_tokens(base.model)
-        # In evaluation mode on a CPU, bitsandbytes packs a layer's weights in place at its first forward pass, and
-        # unpacks them whenever peft reads the state dict to load an adapter; each round trip rounds them anew, so that
-        # every load would change what all other adapters of this base answer.
-        set_dropout(base.model, active=False)
         self._base = base
         self._model: Any = base.model
         self._peft: PeftModel | None = None

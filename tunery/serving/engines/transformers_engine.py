@@ -140,7 +140,7 @@ class TransformersEngine:
 
     def _load_base(self, name: str, found: BaseModelFolder) -> _ServedBase:
         tokenizer = Tokenizer.from_folder(found.folder, context_length=found.context_length)
-        base = load_base_model(found.folder, found.revision, device=self._device, purpose="inference")
+        base = load_base_model(found.folder, found.revision, device=self._device)
         return _ServedBase(ModelOwner(name, base, max_adapters=self._max_adapters), tokenizer, found.context_length)
 
     def _lock(self, name: str) -> asyncio.Lock:
