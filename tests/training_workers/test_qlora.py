@@ -1,6 +1,5 @@
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import bitsandbytes
 import msgspec
@@ -10,7 +9,7 @@ import torch
 from tunery.core.errors import InvalidInput
 from tunery.training.tokenization import IGNORED_LABEL, TokenizedRow
 from tunery.training.training_spec import TrainingSpec
-from tunery.training_workers.base_model import BaseModel, BaseModelCache, DropoutKey, KeyedDropout, set_dropout
+from tunery.training_workers.base_model import BaseModel, DropoutKey, KeyedDropout, set_dropout
 from tunery.training_workers.checkpoints import CheckpointRefused, TrainerState, dump_checkpoint, parse_checkpoint
 from tunery.training_workers.evaluation import evaluate
 from tunery.training_workers.loss import micro_batches, summed_loss
