@@ -32,10 +32,9 @@ SPEC = TrainingSpec(rank=8, learning_rate=4e-3, batch_rows=4, epochs=4, dropout=
 LASTS = timedelta(seconds=30)
 
 
-@pytest.fixture
-async def no_other_jobs(services: Services, clock: TravellingClock):
+@pytest.fixture(autouse=True)
+async def _no_other_jobs(services: Services):
     """Leases take the oldest job first: end what other tests left."""
-    yield
     while (lease := await acquire_lease(services.get(Database), "cleaner", LASTS)) is not None:
         async with services.get(Database).unit_of_work(lease.tenant_id) as uow:
             await leases.cancel(uow, lease)
@@ -72,9 +71,7 @@ async def billed(services: Services, tenant) -> tuple[int, Decimal, Decimal]:
         return sum(event.quantity for event in events), 5 - credit.balance, credit.reserved
 
 
-async def test_a_job_becomes_a_signed_version_and_costs_what_was_quoted(
-    services: Services, sign_up, bases, no_other_jobs
-):
+async def test_a_job_becomes_a_signed_version_and_costs_what_was_quoted(services: Services, sign_up, bases):
     tenant = await sign_up()
     job, quote = await create(services, tenant)
     lease = await acquire_lease(services.get(Database), "node-1", LASTS)
@@ -106,7 +103,7 @@ async def test_a_job_becomes_a_signed_version_and_costs_what_was_quoted(
 
 
 async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_once(
-    services: Services, sign_up, bases, clock: TravellingClock, no_other_jobs, monkeypatch
+    services: Services, sign_up, bases, clock: TravellingClock, monkeypatch
 ):
     reference, tenant = await sign_up(), await sign_up()
     undisturbed, _ = await create(services, reference)
@@ -157,9 +154,7 @@ async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_o
     assert {checkpoint.lease_token for checkpoint in checkpoints} == {first.token, second.token}
 
 
-async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(
-    services: Services, sign_up, bases, no_other_jobs, monkeypatch
-):
+async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(services: Services, sign_up, bases, monkeypatch):
     tenant = await sign_up()
     job, quote = await create(services, tenant)
     real_save = run_job_module._save_checkpoint
@@ -181,7 +176,7 @@ async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(
 
 
 async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
-    services: Services, sign_up, bases, clock: TravellingClock, no_other_jobs
+    services: Services, sign_up, bases, clock: TravellingClock
 ):
     tenant = await sign_up()
     job, _ = await create(services, tenant)

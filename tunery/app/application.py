@@ -3,6 +3,7 @@
 from arq.connections import ArqRedis
 from sqlalchemy import text
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -35,7 +36,7 @@ def create_app(services: Services) -> ASGIApp:
         await services.get(ArqRedis).ping()
         return JSONResponse({"status": "ok", "version": tunery.__version__})
 
-    app = Starlette(
+    return Starlette(
         routes=[
             Route("/health", health),
             Mount("/hub", routes=tunery.marketplace.hub.routes.routes(services)),
@@ -44,6 +45,7 @@ def create_app(services: Services) -> ASGIApp:
             *tunery.billing.webhooks.routes(services),
             # Last, as an ASGI application of its own: Strawberry reads the request itself.
             Route("/graphql", GraphQLEndpoint(schema, services, identify)),
-        ]
+        ],
+        # Inside Starlette's own error middleware, which would answer faults in plain text.
+        middleware=[Middleware(RequestContext)],
     )
-    return RequestContext(app)

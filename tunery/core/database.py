@@ -27,6 +27,9 @@ DISPATCHER_ROLE = "tunery_dispatcher"
 TENANT_SETTING = "tunery.tenant_id"
 API_KEY_SETTING = "tunery.api_key_digest"
 
+AWAY = ("08", "57P01", "57P02", "57P03", "53300")
+"""Beginnings of the SQLSTATEs of a server that is lost, shutting down, crashed, starting up, or full."""
+
 CURRENT_TENANT = "nullif(current_setting('tunery.tenant_id', true), '')::uuid"
 """SQL for the tenant of the transaction, NULL when none is set. After SET LOCAL ends the setting is '', not NULL."""
 
@@ -131,7 +134,8 @@ class Database:
 def is_connection_failure(error: BaseException) -> bool:
     """Whether the database went away (restart, fail-over) or has none free, rather than refused a statement."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error.orig, OSError)
+        state: str = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or isinstance(error.orig, OSError) or state.startswith(AWAY)
     return isinstance(error, ConnectionError | TimeoutError | PoolTimeout)
 
 
