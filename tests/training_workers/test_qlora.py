@@ -195,8 +195,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_three_in_a_row_end_the_ru
     good = trainer.state()
     poison(trainer, math.nan)
     poisoned = trainer.state()
+    billed = trainer.tokens_done
     result = trainer.step()
     assert result.skipped
+    assert trainer.tokens_done == billed
     assert all(torch.equal(t, poisoned.tensors[n]) or t.isnan().all() for n, t in trainer.state().tensors.items())
     with torch.no_grad():
         for name, parameter in trainer._parameters.items():

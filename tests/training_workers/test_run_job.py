@@ -1,8 +1,10 @@
 """A job from its data set to its signed adapter, and what happens when its node dies on the way."""
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
+import asyncpg
 import msgspec
 import pytest
 from sqlalchemy import select
@@ -188,3 +190,68 @@ async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
     assert (done.status, done.error_code) == ("failed", "TOO_MANY_ATTEMPTS")
     assert await billed(services, tenant) == (0, 0, 0)
     assert await acquire_lease(services.get(Database), "node", LASTS) is None
+
+
+async def test_a_node_that_is_told_to_stop_hands_its_job_back(services: Services, sign_up, bases, monkeypatch):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+    lease = await acquire_lease(services.get(Database), "node-1", LASTS)
+    saved = asyncio.Event()
+    real_save = run_job_module._save_checkpoint
+
+    async def save(*arguments):
+        await real_save(*arguments)
+        saved.set()
+
+    monkeypatch.setattr(run_job_module, "_save_checkpoint", save)
+    running = asyncio.create_task(run_job(services, bases, lease))
+    await saved.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    second = await acquire_lease(services.get(Database), "node-2", LASTS)
+    assert (second.job_id, second.token) == (job.id, lease.token + 1)
+    await run_job(services, bases, second)
+    assert (await reload(services, tenant, job)).status == "succeeded"
+    assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
+
+
+async def test_progress_renews_a_jobs_patience(services: Services, sign_up, bases, clock: TravellingClock, monkeypatch):
+    tenant = await sign_up()
+    job, _ = await create(services, tenant)
+    for _ in range(leases.MOST_LEASES - 1):
+        assert await acquire_lease(services.get(Database), "node", LASTS)
+        clock.travel(LASTS * 2)
+    real_save = run_job_module._save_checkpoint
+
+    class Killed(BaseException):
+        pass
+
+    async def save_and_die(*arguments):
+        await real_save(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(run_job_module, "_save_checkpoint", save_and_die)
+    with pytest.raises(Killed):
+        await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    monkeypatch.undo()
+    for _ in range(2):
+        clock.travel(LASTS * 2)
+        lease = await acquire_lease(services.get(Database), "node", LASTS)
+    assert lease.token > leases.MOST_LEASES
+    await run_job(services, bases, lease)
+    assert (await reload(services, tenant, job)).status == "succeeded"
+
+
+async def test_a_job_that_would_train_other_tokens_than_quoted_fails_and_costs_nothing(
+    services: Services, settings, sign_up, bases
+):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+    owner = await asyncpg.connect(settings.database_url)
+    await owner.execute("UPDATE quotes SET trained_tokens = trained_tokens - 1 WHERE id = $1", quote.id)
+    await owner.close()
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    done = await reload(services, tenant, job)
+    assert (done.status, done.error_code) == ("failed", "QUOTE_MISMATCH")
+    assert await billed(services, tenant) == (0, 0, 0)

@@ -1,6 +1,5 @@
 """The ASGI application: GraphQL, the REST facades, health."""
 
-from arq.connections import ArqRedis
 from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -33,7 +32,6 @@ def create_app(services: Services) -> ASGIApp:
     async def health(_request: Request) -> Response:
         async with database.unit_of_work() as uow:
             await uow.session.execute(text("SELECT 1"))
-        await services.get(ArqRedis).ping()
         return JSONResponse({"status": "ok", "version": tunery.__version__})
 
     return Starlette(

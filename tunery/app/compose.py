@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
-from arq import create_pool
-from arq.connections import ArqRedis, RedisSettings
+from arq.connections import ArqRedis
 
 from tunery.app.database_urls import role_url
 from tunery.app.settings import Settings
@@ -40,7 +39,8 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(DataSetLimits, DataSetLimits(settings.data_set_max_bytes, settings.data_set_max_line_bytes))
     database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)
     services.add(Database, database)
-    redis = await create_pool(RedisSettings.from_dsn(settings.redis_url))
+    # Connects when it is first used: an API process starts and serves without Redis.
+    redis = ArqRedis.from_url(settings.redis_url)
     services.add(ArqRedis, redis)
     services.add(StripeGateway, _stripe_gateway(settings))
     services.add(StripeEventHandlers, StripeEventHandlers(STRIPE_HANDLERS))

@@ -6,8 +6,9 @@ import importlib.metadata
 import importlib.util
 import platform
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from rich.table import Table
 import tunery
 from tunery.app.instance import Instance, find_instance
 from tunery.app.settings import Settings
+from tunery.serving.nodes import HEARTBEAT_TIMEOUT
 
 TIMEOUT = 10.0
 NODE_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
@@ -128,10 +130,17 @@ async def check_postgres(settings: Settings) -> list[Finding]:
         else Finding("PostgreSQL", "failed", f"{version} is too old", "Tunery needs PostgreSQL 18: it uses uuidv7()"),
         check_vector(vector),
         check_revision(revision),
-        Finding("Nodes", "ok", ", ".join(f"{node['name']} (seen {node['heartbeat_at']:%F %T})" for node in nodes))
-        if nodes
-        else Finding("Nodes", "note", "none registered", "training and serving need one: `tunery node`"),
+        check_nodes(nodes),
     ]
+
+
+def check_nodes(nodes: Sequence[Mapping[str, Any]]) -> Finding:
+    live_since = datetime.now(UTC) - HEARTBEAT_TIMEOUT
+    live = [node["name"] for node in nodes if node["heartbeat_at"] >= live_since]
+    text = f"{len(live)} alive of {len(nodes)} known: {', '.join(live) or 'none'}"
+    return Finding(
+        "Nodes", "ok" if live else "note", text, "" if live else "training and serving need one: `tunery node`"
+    )
 
 
 def check_vector(versions: Any) -> Finding:

@@ -1,6 +1,10 @@
 """`tunery migrate`: roles, schema, the installation's signing key and the bundled base models. Safe to run again."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import os
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +18,9 @@ from tunery.core.clock import SystemClock
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, UnitOfWork
 from tunery.training.catalogue import register_bundled_base_models
 from tunery.vault.keyring import Keyring
+
+SCRAM_SALT_BYTES = 16
+SCRAM_ITERATIONS = 4096
 
 
 def migrate(settings: Settings) -> None:
@@ -30,9 +37,13 @@ async def _migrate(settings: Settings) -> None:
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tunery migrate'))"))
             for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
                 await connection.run_sync(_ensure_role, role)
-            if settings.database_app_url is None:
-                for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
-                    await connection.run_sync(_set_password, role, role_password(settings, role))
+            for role, url in (
+                (APPLICATION_ROLE, settings.database_app_url),
+                (DISPATCHER_ROLE, settings.database_dispatcher_url),
+            ):
+                if url is None:
+                    verifier = scram_verifier(role_password(settings, role))
+                    await connection.run_sync(_set_password, role, verifier)
             await connection.run_sync(upgrade)
             async with AsyncSession(connection, expire_on_commit=False) as session:
                 uow = UnitOfWork(session, SystemClock())
@@ -61,6 +72,19 @@ def _ensure_role(connection: Connection, role: str) -> None:
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
 
 
-def _set_password(connection: Connection, role: str, password: str) -> None:
+def _set_password(connection: Connection, role: str, verifier: str) -> None:
     """Only where the password is ours to choose; an operator who gives URLs manages his roles himself."""
-    connection.execute(text(f"ALTER ROLE {role} PASSWORD '{password}'"))
+    connection.exec_driver_sql(f"ALTER ROLE {role} PASSWORD '{verifier}'")
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps of a password, so that no statement and no log ever holds the password itself.
+
+    SCRAM-SHA-256 as in RFC 5803 and PostgreSQL's `scram_build_secret`.
+    """
+    salt = os.urandom(SCRAM_SALT_BYTES)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"

@@ -49,7 +49,8 @@ async def serve_node(services: Services, settings: Settings) -> None:
     )
     token = node_token(services.get(Keyring))
     bound = listen(settings.node_host, settings.node_port)
-    address = f"http://{settings.node_host}:{bound.getsockname()[1]}"
+    host = f"[{settings.node_host}]" if ":" in settings.node_host else settings.node_host
+    address = settings.node_url or f"http://{host}:{bound.getsockname()[1]}"
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(serve_http(create_engine_app(engine, token), bound))

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import uvicorn
+import uvloop
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
@@ -118,7 +119,8 @@ def _run(settings: Settings, process: str, main: Callable[[Services], Awaitable[
         async with compose(settings) as services:
             await main(services)
 
-    asyncio.run(_until_signalled(run()))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_signalled(run()))
 
 
 async def _until_signalled(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -3,9 +3,11 @@
 from decimal import Decimal
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
+from strawberry.types import ExecutionContext
 
 from tunery.billing.api import BillingQuery
 from tunery.graphql.scalars import BIG_INT, DECIMAL, BigInt
@@ -23,7 +25,13 @@ Query = merge_types("Query", (TenantsQuery, VaultQuery, BillingQuery, TrainingQu
 Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation, MarketplaceMutation, ServingMutation))
 Subscription = merge_types("Subscription", (TrainingSubscription,))
 
-schema = strawberry.Schema(
+
+class Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Strawberry would log every refused request; `public_error` logs what is a fault."""
+
+
+schema = Schema(
     Query,
     Mutation,
     Subscription,

@@ -42,8 +42,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="how clients reach the API; default http://host:port")
 
     node_name: str = Field("node", description="name of this node in its pool; unique per machine")
-    node_host: str = Field("127.0.0.1", description="address at which the API reaches this node's inference server")
+    node_host: str = Field("127.0.0.1", description="address that this node's inference server listens on")
     node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
+    node_url: str | None = Field(None, description="how the API reaches this node; default http://node_host:node_port")
     node_threads: int | None = Field(None, ge=1, description="CPU threads of a node's training; default half the cores")
     lease_seconds: float = Field(30, gt=0, description="how long a training lease lasts without renewal")
     hub_endpoint: str | None = Field(None, description="where base models come from; default the Hugging Face hub")

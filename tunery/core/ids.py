@@ -50,9 +50,3 @@ def decode(kind: str, text: str, *, field: str | None = None) -> UUID:
     if number >= 1 << 128:
         raise NotFound(kind, text, field=field)
     return UUID(int=number)
-
-
-def kind_of(text: str) -> str | None:
-    """The kind that an outside id's prefix names, None when there is none."""
-    prefix = text.partition("_")[0]
-    return next((kind for kind, known in PREFIXES.items() if known == prefix), None)

@@ -40,9 +40,10 @@ async def on_checkout_completed(services: Services, session_id: str) -> None:
             return
         purchase.status, purchase.paid_at = "paid", uow.now()
         purchase.checkout_session_id = session.id
-        if not await _grant(uow, purchase):
+        if await _grant(uow, purchase):
+            enqueue(uow, RECORD_SALE, purchase_id=str(purchase.id), buyer_id=str(buyer_id))
+        else:  # nobody earns on it: the operator gives it back
             log.error("a listing was paid twice by one tenant: refund", session=session.id)
-        enqueue(uow, RECORD_SALE, purchase_id=str(purchase.id), buyer_id=str(buyer_id))
 
 
 async def on_checkout_expired(services: Services, session_id: str) -> None:

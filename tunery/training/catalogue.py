@@ -105,6 +105,7 @@ def describe_hub_model(repository: str, revision: str, endpoint: str | None) -> 
 
     Raises BaseModelUnavailable, and InvalidInput for a model that can't be used: no safetensors, no fast tokenizer.
     """
+    import httpx2  # the hub's client lets its transport's errors through
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
@@ -116,7 +117,7 @@ def describe_hub_model(repository: str, revision: str, endpoint: str | None) -> 
         config = hf_hub_download(repository, "config.json", revision=info.sha, endpoint=endpoint)
     except EntryNotFoundError as error:
         raise InvalidInput(f"{repository} has no config.json", field="repository") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         raise BaseModelUnavailable(f"the hub doesn't give {repository}: {error}") from error
     return {
         "revision": info.sha,

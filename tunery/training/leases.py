@@ -17,7 +17,7 @@ from tunery.training.job_events import record_event
 from tunery.training.models import AdapterVersion, BaseModel, Checkpoint, Quote, TrainingJob
 
 MOST_LEASES = 10
-"""A job that was leased this often without an end brings its nodes down; it fails instead of going round for ever."""
+"""A job that was leased this often without a new checkpoint brings its nodes down; it fails instead of going on."""
 
 TRAINED_TOKENS = "trained_tokens"
 
@@ -65,6 +65,18 @@ async def hold(uow: UnitOfWork, lease: Lease) -> TrainingJob:
         raise LeaseLost(f"lease {lease.token} of job {lease.job_id} is over")
     job.lease_expires_at = uow.now() + lease.lasts
     return job
+
+
+async def is_hopeless(uow: UnitOfWork, lease: Lease) -> bool:
+    """Whether too many leases in a row brought no checkpoint."""
+    newest = await newest_checkpoint(uow, lease.job_id)
+    return lease.token - (newest.lease_token if newest else 0) > MOST_LEASES
+
+
+async def hand_back(uow: UnitOfWork, lease: Lease) -> None:
+    """Let another node take the job at once: this one stops in good order."""
+    job = await hold(uow, lease)
+    job.lease_expires_at = uow.now()
 
 
 async def start(uow: UnitOfWork, lease: Lease, total_steps: int) -> None:

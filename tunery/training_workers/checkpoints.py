@@ -3,13 +3,9 @@
 The training state travels in the header's metadata as JSON, under a single key so that equal states give equal bytes.
 """
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import safetensors
@@ -38,15 +34,6 @@ class TrainerState:
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointFile:
-    """A written checkpoint: its path, SHA-256 in lower-case hex, and size in bytes."""
-
-    path: Path
-    sha256: str
-    size: int
-
-
 def dump_checkpoint(state: TrainerState) -> bytes:
     """The checkpoint's bytes; equal states give equal bytes. Raises ValueError for NaN or infinity in the metadata."""
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
@@ -66,48 +53,3 @@ def parse_checkpoint(content: bytes) -> TrainerState:
     if not isinstance(metadata, dict):
         raise CheckpointRefused("The checkpoint's metadata isn't an object.")
     return TrainerState(tensors, metadata)
-
-
-def write_checkpoint(folder: Path, state: TrainerState) -> CheckpointFile:
-    """Write `<sha256>.checkpoint` into `folder`.
-
-    It appears under that name only when it is whole and on the disk; a crash leaves at most a `.tmp` file. Raises
-    OSError.
-    """
-    content = dump_checkpoint(state)
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = folder / (sha256 + _SUFFIX)
-    descriptor, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(folder)
-    return CheckpointFile(path, sha256, len(content))
-
-
-def read_checkpoint(path: Path, sha256: str) -> TrainerState:
-    """Read a checkpoint of that digest. Raises CheckpointRefused when it is missing, torn, altered or foreign."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointRefused(f"The checkpoint can't be read: {error.strerror}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise CheckpointRefused(f"The checkpoint's SHA-256 is {found}, not {sha256}: it is torn or altered.")
-    return parse_checkpoint(content)
-
-
-def _sync_folder(folder: Path) -> None:
-    # The new name is durable only when its folder is.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -132,8 +132,9 @@ class QLoRATrainer:
                 field="learning_rate",
             )
         tokens = sum(row.tokens for row in batch)
-        self.tokens_done += tokens
-        self.trainable_tokens_done += trainable
+        if not skipped:  # what taught nothing is not billed
+            self.tokens_done += tokens
+            self.trainable_tokens_done += trainable
         return StepResult(self.steps_done, epoch, loss, norm, learning_rate, tokens, trainable, skipped)
 
     def state(self) -> TrainerState:

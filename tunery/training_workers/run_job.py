@@ -77,13 +77,18 @@ async def run_job(services: Services, bases: BaseModelCache, lease: Lease) -> No
     node from going on: the lease then runs out and the job is leased again, here or elsewhere.
     """
     database = services.get(Database)
-    if lease.token > leases.MOST_LEASES:
-        async with database.unit_of_work(lease.tenant_id) as uow:
-            await leases.fail(uow, lease, "TOO_MANY_ATTEMPTS", f"given up after {leases.MOST_LEASES} attempts")
-        return
+    async with database.unit_of_work(lease.tenant_id) as uow:
+        if await leases.is_hopeless(uow, lease):
+            message = f"given up after {leases.MOST_LEASES} attempts in a row without a checkpoint"
+            await leases.fail(uow, lease, "TOO_MANY_ATTEMPTS", message)
+            return
     try:
         async with _renewing(services, lease) as expired:
             await _train(services, bases, lease, expired)
+    except asyncio.CancelledError:
+        async with database.unit_of_work(lease.tenant_id) as uow:
+            await leases.hand_back(uow, lease)
+        raise
     except (LeaseLost, Unavailable):
         raise
     except Cancelled:
@@ -99,6 +104,11 @@ async def _train(services: Services, bases: BaseModelCache, lease: Lease, expire
     database = services.get(Database)
     work = await _load_work(services, lease)
     train, held_out = await _load_rows(services, lease, work)
+    if sum(row.tokens for row in train) * work.spec.epochs != work.quote.trained_tokens:
+        # A template may print the date, say. What is trained must be what was quoted, to the token.
+        raise DomainError(
+            "the data set gives other tokens than when it was quoted: ask for a new quote", code="QUOTE_MISMATCH"
+        )
     folder = await asyncio.to_thread(services.get(BaseModelFiles).model_folder, work.base_model)
     base = await asyncio.to_thread(bases.get, folder, work.base_model.revision)
     trainer = await asyncio.to_thread(QLoRATrainer, base, work.spec, train)
