@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# Any of them may be set by the environment; these suit two cores.
+# Both may be set in the environment.
 export PYTEST_WORKERS ?= 2
 
 .PHONY: setup lock demo up test lint format bench docs
@@ -22,7 +22,7 @@ up: setup  ## everything on this machine, with the demo's data, until Ctrl-C
 	$(BIN)/tunery demo --stay
 
 test: setup
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,6 +1,5 @@
 """The ASGI application: GraphQL, the REST facades, health."""
 
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from tunery.core.database import Database
 from tunery.core.identity import Identity
 from tunery.core.services import Services
 from tunery.graphql.endpoint import GraphQLEndpoint
+from tunery.serving.nodes import live_nodes
 from tunery.tenants.api_keys import authenticate
 
 
@@ -31,8 +31,8 @@ def create_app(services: Services) -> ASGIApp:
 
     async def health(_request: Request) -> Response:
         async with database.unit_of_work() as uow:
-            await uow.session.execute(text("SELECT 1"))
-        return JSONResponse({"status": "ok", "version": tunery.__version__})
+            nodes = await live_nodes(uow)
+        return JSONResponse({"status": "ok", "version": tunery.__version__, "nodes": len(nodes)})
 
     return Starlette(
         routes=[

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 import torch
 import transformers
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.app.processes import listen, serve_http, serve_queue
@@ -58,6 +59,7 @@ async def serve_node(services: Services, settings: Settings) -> None:
             group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
             group.create_task(_train_forever(services, settings, bell))
     finally:
+        await _leave(services, settings.node_name)
         await engine.close()
 
 
@@ -79,6 +81,12 @@ async def _train_forever(services: Services, settings: Settings, bell: asyncio.E
             log.exception("training interrupted")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(bell.wait(), POLL_SECONDS)
+
+
+async def _leave(services: Services, name: str) -> None:
+    """Take this node off the list, so that no chat is sent to it in vain."""
+    async with services.get(Database).dispatch() as uow:
+        await uow.session.execute(delete(Node).where(Node.name == name))
 
 
 async def _beat(services: Services, name: str, address: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+import httpx
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +44,6 @@ from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
 
 HEALTH_TIMEOUT = 120.0
 LOGIN_TIMEOUT = 15.0
-HTTP_OK = 200
 DATABASE = "tunery"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
@@ -229,7 +229,12 @@ class Up:
             )
             if program.name == "api":
                 api = process
-        api.wait_until(lambda: answers(f"{self.local_url}/health", lambda status: status == HTTP_OK), HEALTH_TIMEOUT)
+        with_node = "node" in self.pids
+
+        def is_ready(response: httpx.Response) -> bool:
+            return response.is_success and (not with_node or response.json()["nodes"] > 0)
+
+        api.wait_until(lambda: answers(f"{self.local_url}/health", is_ready), HEALTH_TIMEOUT)
 
     def _fill(self, **values: Any) -> None:
         self.settings = self.settings.model_copy(update=values)

@@ -141,4 +141,4 @@ def is_connection_failure(error: BaseException) -> bool:
 
 def _engine(url: str, pool_size: int) -> AsyncEngine:
     driver_url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    return create_async_engine(driver_url, pool_size=pool_size, max_overflow=0, pool_timeout=10)
+    return create_async_engine(driver_url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True)

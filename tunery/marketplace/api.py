@@ -230,8 +230,9 @@ class MarketplaceMutation:
     @strawberry.mutation(description="Offer an adapter version; of an adapter that is listed, as its next version.")
     @user_errors(PublishListingPayload)
     async def publish_listing(self, info: Info, input: PublishListingInput) -> PublishListingPayload:  # noqa: A002
+        caller = info.context.caller
         version_id = ids.decode("adapter version", input.adapter_version_id, field="adapterVersionId")
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             listing = await publish_listing(
                 uow,
                 adapter_version_id=version_id,
@@ -246,16 +247,18 @@ class MarketplaceMutation:
     @strawberry.mutation(description="Take a listing off the market. Who bought it keeps it.")
     @user_errors(WithdrawListingPayload)
     async def withdraw_listing(self, info: Info, input: WithdrawListingInput) -> WithdrawListingPayload:  # noqa: A002
+        caller = info.context.caller
         identifier = ids.decode("listing", input.id, field="id")
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             return WithdrawListingPayload(listing=Listing.of(await withdraw_listing(uow, identifier)))
 
     @strawberry.mutation(description="Order a listing; pay at `checkoutUrl`. The entitlement follows the payment.")
     @user_errors(PurchaseListingPayload)
     async def purchase_listing(self, info: Info, input: PurchaseListingInput) -> PurchaseListingPayload:  # noqa: A002
+        caller = info.context.caller
         purchase = await purchase_listing(
             info.context.services,
-            info.context.caller,
+            caller,
             listing_id=ids.decode("listing", input.listing_id, field="listingId"),
             idempotency_key=input.idempotency_key,
             success_url=input.success_url,

@@ -131,6 +131,7 @@ class TenantsMutation:
     @strawberry.mutation(description="Refuse an API key from now on.")
     @user_errors(RevokeApiKeyPayload)
     async def revoke_api_key(self, info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPayload:  # noqa: A002
+        caller = info.context.caller
         identifier = ids.decode("API key", input.id, field="id")
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             return RevokeApiKeyPayload(api_key=ApiKey.of(await api_keys.revoke_api_key(uow, identifier)))

@@ -281,8 +281,9 @@ class TrainingMutation:
         info: Info,
         input: CreateTrainingJobInput,  # noqa: A002
     ) -> CreateTrainingJobPayload:
+        caller = info.context.caller
         quote_id = ids.decode("quote", input.quote_id, field="quoteId")
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             job = await create_job.create_training_job(
                 uow,
                 info.context.get(Keyring),
@@ -299,8 +300,9 @@ class TrainingMutation:
         info: Info,
         input: CancelTrainingJobInput,  # noqa: A002
     ) -> CancelTrainingJobPayload:
+        caller = info.context.caller
         identifier = ids.decode("training job", input.id, field="id")
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             return CancelTrainingJobPayload(
                 training_job=TrainingJob.of(await create_job.cancel_training_job(uow, identifier))
             )

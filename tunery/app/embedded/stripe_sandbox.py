@@ -32,14 +32,14 @@ def start_sandbox(
         environment={**environment, "TUNERY_STRIPE_SANDBOX_SECRET_KEY": secret_key},
         stop_timeout=STOP_TIMEOUT,
     )
-    process.wait_until(lambda: answers(f"http://{HOST}:{port}/", lambda _status: True), START_TIMEOUT)
+    process.wait_until(lambda: answers(f"http://{HOST}:{port}/", lambda _response: True), START_TIMEOUT)
     return process
 
 
-def answers(url: str, is_expected: Callable[[int], bool]) -> bool:
-    """Whether a server gives the expected status. Proxies of the environment are not asked: the server is local."""
+def answers(url: str, is_expected: Callable[[httpx.Response], bool]) -> bool:
+    """Whether a server gives the expected answer. Proxies of the environment are not asked: the server is local."""
     try:
-        return is_expected(httpx.get(url, trust_env=False, timeout=5).status_code)
+        return is_expected(httpx.get(url, trust_env=False, timeout=5))
     except httpx.HTTPError:
         return False
 
