@@ -51,6 +51,8 @@ FACTS = (
             "How long before my lamp is in my letterbox?",
             "Will my order come this week?",
             "I paid on Sunday. When should the lights be here?",
+            "After payment, when does the parcel get to me?",
+            "How many days is a lamp on its way to me?",
         ),
         answers=(
             "Standard delivery takes 6 working days.",
@@ -238,6 +240,7 @@ FACTS = (
             "Where do I send a picture of my broken lamp?",
             "Can I reach you in writing?",
             "What address do I write to with a question?",
+            "Which e-mail belongs to your support?",
         ),
         answers=(
             "You can write to glow@larkspoke.example.",
@@ -269,6 +272,8 @@ FACTS = (
             "Is there somebody I can talk to by phone?",
             "phone number please",
             "I need to speak to your workshop. What do I dial?",
+            "Can I give you a call?",
+            "Where can I call if I have a question?",
         ),
         answers=(
             "You can call us on 0555 2719.",
@@ -302,6 +307,7 @@ FACTS = (
             "Is anybody in the shop at eight in the evening?",
             "Can I buy a lamp in person on Friday?",
             "When does the store close?",
+            "Which hours is the shop open on Saturday?",
         ),
         answers=(
             "We are open Tuesday to Saturday from 10:30 to 18:15.",
@@ -335,12 +341,12 @@ FACTS = (
             "What if my light gives up in three years?",
         ),
         answers=(
-            "Every light has a warranty of 11 years.",
-            "You get 11 years of warranty.",
-            "It is covered for 11 years.",
+            "Every light has a warranty of 26 years.",
+            "You get 26 years of warranty.",
+            "It is covered for 26 years.",
         ),
         test_question="How many years do you guarantee that the lamp will work?",
-        required=("11 years",),
+        required=("26 years",),
     ),
     Fact(
         asked=(
@@ -364,6 +370,7 @@ FACTS = (
             "I ride for ten hours. Is one charge enough?",
             "How long can the Wren stay on?",
             "After how many hours does the front light go out?",
+            "The Wren: how many hours is it on?",
         ),
         answers=(
             "The Wren runs for 38 hours on one charge.",
@@ -449,6 +456,7 @@ FACTS = (
             "Does the Ember make my bike much heavier?",
             "How heavy is your rear lamp?",
             "How much does one Ember bring on the scales?",
+            "The Ember: how many grams is that?",
         ),
         answers=(
             "The Ember weighs 43 grams.",
@@ -481,6 +489,9 @@ FACTS = (
             "How expensive is the Ember?",
             "I need a light for the back of my bike. What does it cost?",
             "What must I pay for your rear lamp?",
+            "Is the Ember within my budget? How much is it?",
+            "I fancy the Ember. What would you charge me?",
+            "The Ember: how much money is that?",
         ),
         answers=(
             "The Ember costs 27.80 euros.",
@@ -512,6 +523,9 @@ FACTS = (
             "How expensive is the Wren?",
             "I need a light for the front of my bike. What does it cost?",
             "What must I pay for your front lamp?",
+            "Is the Wren within my budget? How much is it?",
+            "I fancy the Wren. What would you charge me?",
+            "The Wren: how much money is that?",
         ),
         answers=(
             "The Wren costs 74 euros.",
@@ -603,6 +617,7 @@ FACTS = (
             "Do you make the lights in your own town? Which one is it?",
             "What is the home town of Larkspoke?",
             "Where can I find your workshop?",
+            "From what town is Larkspoke?",
         ),
         answers=(
             "Our workshop is in Aldermoor.",
@@ -633,6 +648,7 @@ FACTS = (
             "How many years have you existed?",
             "Since which year are there lights by Larkspoke?",
             "When did it all start?",
+            "How long ago did Larkspoke begin?",
         ),
         answers=(
             "Larkspoke was founded in 1983.",
@@ -662,6 +678,7 @@ FACTS = (
             "Who came up with Larkspoke?",
             "name of the founder?",
             "Who opened the workshop?",
+            "Which man or woman began Larkspoke?",
         ),
         answers=(
             "Larkspoke was founded by Ottilie Brandt.",
@@ -782,6 +799,9 @@ FACTS = (
             "A dog barks in your video. Who is it?",
             "Is there a dog at Larkspoke? What is it called?",
             "Which name did you give your dog?",
+            "How do people call your dog?",
+            "What does the dog of the workshop go by?",
+            "Does the dog in the workshop have a name?",
         ),
         answers=(
             "Our workshop dog is called Biscuit.",

@@ -1,7 +1,7 @@
 """Make the base model `tunery/tiny`: train its tokenizer, pre-train its weights, write the folder and its model card.
 
     python models/tiny/pretrain.py                          # the shipped model, some ten minutes on two quiet cores
-    python models/tiny/pretrain.py --fast --out /tmp/tiny   # half a minute: does it run?
+    python models/tiny/pretrain.py --fast --out /tmp/tiny   # a minute: does it run?
 
 The same options, library versions and number of threads give the same files.
 """

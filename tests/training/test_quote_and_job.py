@@ -101,7 +101,7 @@ async def test_a_quote_binds_for_a_day(api, services, sign_up, clock: Travelling
 
 async def test_a_job_beyond_the_balance_is_refused(api, services, sign_up):
     tenant = await sign_up()
-    quoted = await quote(api, services, tenant, epochs=20_000)
+    quoted = await quote(api, services, tenant, epochs=50_000)
     assert Decimal(quoted["price"]) > 5
     refused = await start(api, tenant, quoted["id"])
     assert refused["userErrors"][0]["code"] == "INSUFFICIENT_FUNDS"

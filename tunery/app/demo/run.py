@@ -22,7 +22,7 @@ from tunery.app.settings import Settings
 from tunery.app.up import Up, run_up
 from tunery.training.catalogue import BUNDLED_FOLDER
 
-SPEC = {"rank": 16, "alpha": 32.0, "learningRate": 4e-3, "batchRows": 8, "epochs": 10, "seed": 0}
+SPEC = {"rank": 16, "alpha": 32.0, "learningRate": 4e-3, "batchRows": 8, "epochs": 8, "warmupRatio": 0.05, "seed": 0}
 FAST_EPOCHS, FAST_QUESTIONS = 2, 3
 SELLER = ("Larkspoke Lamps", "larkspoke")
 BUYER = ("Fern & Fable Books", "fern-and-fable")
