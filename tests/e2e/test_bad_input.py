@@ -22,8 +22,6 @@ from tunery.app.demo import play
 from tunery.app.demo.run import DESCRIPTION, TITLE
 from tunery.tenants.api_keys import generate_secret
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 MIB = 1024**2
 GOOD = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
 GOOD_LINE = json.dumps(GOOD).encode() + b"\n"

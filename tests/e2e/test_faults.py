@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import redis
 
 from tests.e2e.installation import Installation, Tenant, stopped, wait_for
 from tests.e2e.shop import Played, assert_paid_for_once, order, purchase_status, quote, start_job
 from tunery.app.demo import play
 from tunery.app.embedded.programs import PROGRAMS, program_environment, start_program
-
-pytestmark = pytest.mark.xdist_group("e2e")
 
 LONG_ENOUGH = {"rows": 60, "epochs": 10}
 """To be struck after the first of ten checkpoints and long before the last."""

@@ -19,8 +19,6 @@ from tunery.core.clock import TravellingClock
 from tunery.serving.metering import HOLD
 from tunery.serving.sweep import release_expired_reservations
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 CLIENTS = 12
 LONGEST_ANSWER_SECONDS = 15
 BEFORE_SECONDS, AFTER_SECONDS = 1.0, 2.0

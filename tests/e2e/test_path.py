@@ -25,8 +25,6 @@ from tunery.app.demo import play
 from tunery.app.demo.report import checks
 from tunery.app.embedded.stripe_sandbox import stripe_client
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 WEIGHTS = "adapter_model.safetensors"
 
 

@@ -24,7 +24,7 @@ from tunery.training.catalogue import BUNDLED_FOLDER
 
 SPEC = {"rank": 16, "alpha": 32.0, "learningRate": 4e-3, "batchRows": 8, "epochs": 8, "warmupRatio": 0.05, "seed": 0}
 FAST_EPOCHS, FAST_QUESTIONS = 2, 3
-SELLER = ("Larkspoke Lamps", "larkspoke")
+SELLER = ("Larkspoke Lights", "larkspoke")
 BUYER = ("Fern & Fable Books", "fern-and-fable")
 ADAPTER, SEARCH = "shop-support", "lamp support"
 TITLE = "Support for a lamp shop"
