@@ -1,9 +1,11 @@
 """`tunery demo`: start everything, play, report, stop (or stay)."""
 
 import json
+import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,8 +56,9 @@ def run_demo(settings: Settings, *, fast: bool) -> int:
         chosen = settings.model_copy(update=EMBEDDED)
         with _progress(console) as progress:
             starting = progress.add_task("starting the services", total=None)
+            _quieten_libraries()
             with Up(chosen, data_dir=Path(folder) / "data", report=lambda line: _tell(progress, starting, line)) as up:
-                progress.update(starting, description="services", total=1, completed=1)
+                progress.update(starting, description="services started", total=1, completed=1)
                 figures, _parties, questions = _play(up.base_url, Path(folder), progress, fast=fast)
     found = checks(figures, questions, fast=fast)
     print_report(console, figures, questions, found)
@@ -170,8 +173,17 @@ def _step(progress: Progress, description: str, work: Callable[[], Any]) -> Any:
     return result
 
 
+def _quieten_libraries() -> None:
+    """Their progress bars and notices would tear ours apart."""
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 def _tell(progress: Progress, task: Any, line: str) -> None:
-    progress.update(task, description=line)
+    if not progress.finished:
+        progress.update(task, description=f"starting: {line}")
 
 
 def _progress(console: Console) -> Progress:
