@@ -1,12 +1,18 @@
+import asyncio
+import base64
+
 import asyncpg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import tunery.app.tables  # noqa: F401
+import tunery.migrations.tables  # noqa: F401
+from tunery.app.database_urls import role_url
 from tunery.app.migrate import migrate
 from tunery.app.settings import Settings
-from tunery.core.database import Table
+from tunery.core.database import Table, sqlalchemy_url
 
 
 async def test_the_migrations_make_the_tables_that_the_models_declare(settings: Settings):
@@ -29,3 +35,32 @@ async def test_migrating_again_changes_nothing(settings: Settings):
     assert await connection.fetchrow(query) == before
     assert before["count"] == 1
     await connection.close()
+
+
+async def test_another_installation_on_the_same_server_is_not_locked_out(settings: Settings):
+    owner = await asyncpg.connect(settings.database_url)
+    await owner.execute("CREATE DATABASE other_installation")
+    other = settings.model_copy(
+        update={
+            "database_url": settings.database_url.rpartition("/")[0] + "/other_installation",
+            "root_key": SecretStr(base64.b64encode(bytes(32)).decode()),
+        }
+    )
+    with pytest.raises(ValueError, match="another Tunery database"):
+        await asyncio.to_thread(migrate, other)
+    app = await asyncpg.connect(role_url(settings, "tunery_app"))
+    await app.close()
+    await owner.execute("DROP DATABASE other_installation")
+    await owner.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("postgresql://a:b@h:1/d", "postgresql+asyncpg://a:b@h:1/d"),
+        ("postgres://a:b@h/d?sslmode=require", "postgresql+asyncpg://a:b@h/d?ssl=require"),
+        ("postgresql://a:p%40ss@h/d?application_name=x", "postgresql+asyncpg://a:p%40ss@h/d?application_name=x"),
+    ],
+)
+def test_urls_as_hosters_write_them_are_understood(given: str, expected: str):
+    assert sqlalchemy_url(given).render_as_string(hide_password=False) == expected

@@ -140,8 +140,26 @@ async def test_events_come_as_server_sent_events_until_the_job_has_ended(api, si
     assert events == [{"sequence": 1, "kind": "queued"}, {"sequence": 2, "kind": "cancelled"}]
     assert "event: complete" in response.text
 
+    later = {**body, "query": body["query"].replace("id: $id", "id: $id, after: 2")}
+    ended = await api.client.post("/graphql", json=later, headers=headers)
+    assert "event: complete" in ended.text
+    assert "trainingJobEvents" not in ended.text
+
     stranger = await sign_up()
     foreign = await api.client.post("/graphql", json=body, headers={**headers, **stranger.headers})
     assert "there is no training job" in foreign.text
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         assert await uow.session.scalar(text("SELECT reserved FROM accounts WHERE kind = 'credit'")) == 0
+
+
+async def test_text_that_the_database_cannot_store_is_invalid_input(api, sign_up):
+    tenant = await sign_up()
+    answer = await api.graphql(
+        "mutation($input: CreateApiKeyInput!) { createApiKey(input: $input) { secret } }",
+        tenant,
+        input={"name": "a\0b"},
+    )
+    assert answer["errors"][0]["extensions"]["code"] == "INVALID_INPUT"
+    chat = {"model": "a\0b", "messages": [{"role": "user", "content": "hi"}]}
+    response = await api.client.post("/v1/chat/completions", json=chat, headers=tenant.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_input")

@@ -7,13 +7,14 @@ from decimal import Decimal
 import asyncpg
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from tests.training.shop import chunks, jsonl
 from tunery.billing.accounts import balances
-from tunery.billing.models import UsageEvent
+from tunery.billing.models import LedgerEntry, UsageEvent
 from tunery.core.clock import TravellingClock
 from tunery.core.database import Database
+from tunery.core.errors import InvalidInput, Unavailable
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.training import leases
@@ -182,7 +183,7 @@ async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
 ):
     tenant = await sign_up()
     job, _ = await create(services, tenant)
-    for _ in range(leases.MOST_LEASES):
+    for _ in range(leases.MOST_LOST_LEASES):
         assert await acquire_lease(services.get(Database), "node", LASTS)
         clock.travel(LASTS * 2)
     await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
@@ -219,7 +220,7 @@ async def test_a_node_that_is_told_to_stop_hands_its_job_back(services: Services
 async def test_progress_renews_a_jobs_patience(services: Services, sign_up, bases, clock: TravellingClock, monkeypatch):
     tenant = await sign_up()
     job, _ = await create(services, tenant)
-    for _ in range(leases.MOST_LEASES - 1):
+    for _ in range(leases.MOST_LOST_LEASES - 1):
         assert await acquire_lease(services.get(Database), "node", LASTS)
         clock.travel(LASTS * 2)
     real_save = run_job_module._save_checkpoint
@@ -238,9 +239,48 @@ async def test_progress_renews_a_jobs_patience(services: Services, sign_up, base
     for _ in range(2):
         clock.travel(LASTS * 2)
         lease = await acquire_lease(services.get(Database), "node", LASTS)
-    assert lease.token > leases.MOST_LEASES
+    assert lease.token > leases.MOST_LOST_LEASES
     await run_job(services, bases, lease)
     assert (await reload(services, tenant, job)).status == "succeeded"
+
+
+async def test_a_failed_job_costs_nothing_however_far_it_came(services: Services, sign_up, bases, monkeypatch):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+
+    async def fail(*_arguments):
+        raise InvalidInput("no room for the evaluation")
+
+    monkeypatch.setattr(run_job_module, "_evaluate", fail)
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    done = await reload(services, tenant, job)
+    assert (done.status, done.trained_tokens) == ("failed", quote.trained_tokens)
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        credit = (await balances(uow))["credit"]
+        assert (credit.balance, credit.reserved) == (5, 0)
+        entries = await uow.session.execute(
+            select(LedgerEntry.kind, func.sum(LedgerEntry.amount)).group_by(LedgerEntry.kind)
+        )
+        assert dict(entries.all()) == {"grant": 5, "usage": -quote.price, "refund": quote.price}
+
+
+async def test_a_job_waits_for_a_storage_that_does_not_answer(services: Services, sign_up, bases, clock, monkeypatch):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+
+    async def away(*_arguments):
+        raise Unavailable("the storage is away")
+
+    monkeypatch.setattr(run_job_module, "_save_checkpoint", away)
+    for _ in range(leases.MOST_LOST_LEASES + 2):
+        with pytest.raises(Unavailable):
+            await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+        assert await acquire_lease(services.get(Database), "node", LASTS) is None
+        clock.travel(run_job_module.PATIENCE)
+    monkeypatch.undo()
+    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    assert (await reload(services, tenant, job)).status == "succeeded"
+    assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
 
 
 async def test_a_job_that_would_train_other_tokens_than_quoted_fails_and_costs_nothing(

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from tunery.app.embedded.errors import CannotStart
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
-from tunery.core.database import UnitOfWork
+from tunery.core.database import UnitOfWork, sqlalchemy_url
 from tunery.core.errors import DomainError
 from tunery.training.catalogue import BaseModelEntry, describe_hub_model, register_base_model
 
@@ -49,7 +49,7 @@ def add_base_model(
 
 
 async def _register(url: str, entry: BaseModelEntry) -> None:
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    engine = create_async_engine(sqlalchemy_url(url))
     try:
         async with AsyncSession(engine) as session, session.begin():
             await register_base_model(UnitOfWork(session, SystemClock()), entry)

@@ -6,16 +6,17 @@ import hashlib
 import hmac
 import os
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import tunery.migrations
-from tunery.app.database_urls import role_password
+from tunery.app.database_urls import role_password, role_url
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, UnitOfWork
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, UnitOfWork, sqlalchemy_url
 from tunery.training.catalogue import register_bundled_base_models
 from tunery.vault.keyring import Keyring
 
@@ -31,7 +32,7 @@ def migrate(settings: Settings) -> None:
 async def _migrate(settings: Settings) -> None:
     if settings.database_url is None:
         raise ValueError("no database: set TUNERY_DATABASE_URL to the owner's URL")
-    engine = create_async_engine(settings.database_url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    engine = create_async_engine(sqlalchemy_url(settings.database_url))
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tunery migrate'))"))
@@ -41,9 +42,8 @@ async def _migrate(settings: Settings) -> None:
                 (APPLICATION_ROLE, settings.database_app_url),
                 (DISPATCHER_ROLE, settings.database_dispatcher_url),
             ):
-                if url is None:
-                    verifier = scram_verifier(role_password(settings, role))
-                    await connection.run_sync(_set_password, role, verifier)
+                if url is None and not await _can_log_in(role_url(settings, role)):
+                    await connection.run_sync(_set_password, role, scram_verifier(role_password(settings, role)))
             await connection.run_sync(upgrade)
             async with AsyncSession(connection, expire_on_commit=False) as session:
                 uow = UnitOfWork(session, SystemClock())
@@ -72,8 +72,31 @@ def _ensure_role(connection: Connection, role: str) -> None:
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
 
 
+async def _can_log_in(url: str) -> bool:
+    """Whether the role has the password that follows from our root key already."""
+    try:
+        connection = await asyncpg.connect(url)
+    except asyncpg.InvalidAuthorizationSpecificationError:
+        return False
+    await connection.close()
+    return True
+
+
 def _set_password(connection: Connection, role: str, verifier: str) -> None:
-    """Only where the password is ours to choose; an operator who gives URLs manages his roles himself."""
+    """Give the role our password, unless that would lock another installation out of its database."""
+    others = connection.scalar(
+        text(
+            "SELECT count(DISTINCT dbid) FROM pg_shdepend d JOIN pg_database b ON b.oid = d.dbid"
+            " WHERE d.refobjid = to_regrole(:role) AND b.datname <> current_database()"
+        ),
+        {"role": role},
+    )
+    if others:
+        raise ValueError(
+            f"another Tunery database on this PostgreSQL server uses the role {role} with another root key: give each"
+            " installation its own server, or the same root key, or set TUNERY_DATABASE_APP_URL and"
+            " TUNERY_DATABASE_DISPATCHER_URL"
+        )
     connection.exec_driver_sql(f"ALTER ROLE {role} PASSWORD '{verifier}'")
 
 

@@ -6,8 +6,6 @@ import os
 from datetime import timedelta
 
 import structlog
-import torch
-import transformers
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 
@@ -26,7 +24,7 @@ from tunery.training.catalogue import BaseModelFiles
 from tunery.training.create_job import DOORBELL
 from tunery.training.leases import LeaseLost, acquire_lease
 from tunery.training.models import Node
-from tunery.training_workers.base_model import BaseModelCache
+from tunery.training_workers.base_model import BaseModelCache, limit_threads
 from tunery.training_workers.run_job import run_job
 from tunery.vault.keyring import Keyring
 
@@ -38,8 +36,7 @@ log = get_logger(__name__)
 
 async def serve_node(services: Services, settings: Settings) -> None:
     """Train and serve until cancelled."""
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(settings.node_threads or max(1, (os.cpu_count() or 2) // 2))
+    limit_threads(settings.node_threads or max(1, (os.cpu_count() or 2) // 2))
     bell = asyncio.Event()
 
     async def ring(_services: Services) -> None:
@@ -59,7 +56,7 @@ async def serve_node(services: Services, settings: Settings) -> None:
             group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
             group.create_task(_train_forever(services, settings, bell))
     finally:
-        await _leave(services, settings.node_name)
+        await _leave(services, settings.node_name, address)
         await engine.close()
 
 
@@ -83,10 +80,10 @@ async def _train_forever(services: Services, settings: Settings, bell: asyncio.E
             await asyncio.wait_for(bell.wait(), POLL_SECONDS)
 
 
-async def _leave(services: Services, name: str) -> None:
+async def _leave(services: Services, name: str, address: str) -> None:
     """Take this node off the list, so that no chat is sent to it in vain."""
     async with services.get(Database).dispatch() as uow:
-        await uow.session.execute(delete(Node).where(Node.name == name))
+        await uow.session.execute(delete(Node).where(Node.name == name, Node.address == address))
 
 
 async def _beat(services: Services, name: str, address: str) -> None:

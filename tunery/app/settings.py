@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import timedelta
+import socket
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(None, description="Redis or Valkey, e.g. redis://localhost:6379/0")
     storage_url: str | None = Field(None, description="Object storage: file:///folder or s3://bucket/prefix")
 
-    stripe_secret_key: SecretStr | None = Field(None, description="sk_test_… or sk_live_…; unset: the sandbox")
+    stripe_secret_key: SecretStr | None = Field(
+        None, description="sk_test_… or sk_live_…; unset, `tunery up` brings its sandbox"
+    )
     stripe_webhook_secret: SecretStr | None = Field(None, description="whsec_… of the endpoint /webhooks/stripe")
     stripe_api_base: str = Field("https://api.stripe.com", description="where the Stripe SDK sends its requests")
 
@@ -41,7 +43,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
     public_url: str | None = Field(None, description="how clients reach the API; default http://host:port")
 
-    node_name: str = Field("node", description="name of this node in its pool; unique per machine")
+    node_name: str = Field(default_factory=socket.gethostname, description="name of this node; no two may share one")
     node_host: str = Field("127.0.0.1", description="address that this node's inference server listens on")
     node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
     node_url: str | None = Field(None, description="how the API reaches this node; default http://node_host:node_port")
@@ -74,10 +76,6 @@ class Settings(BaseSettings):
         if self.root_key_file is not None:
             return decode_root_key(self.root_key_file.read_text().strip())
         raise ValueError("no root key: set TUNERY_ROOT_KEY or TUNERY_ROOT_KEY_FILE (32 random bytes in base64)")
-
-    @property
-    def lease(self) -> timedelta:
-        return timedelta(seconds=self.lease_seconds)
 
 
 def decode_root_key(text: str) -> bytes:

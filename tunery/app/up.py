@@ -277,7 +277,10 @@ def migrate_or_explain(settings: Settings) -> None:
     # In a thread: the caller may be inside an event loop, and the migration runs one of its own.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(check_owner_login(settings.database_url))).result()
-        thread.submit(migrate, settings).result()
+        try:
+            thread.submit(migrate, settings).result()
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
 
 
 async def check_owner_login(url: str | None) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from tunery.billing.accounts import balances, debit_reserved
+from tunery.billing.accounts import balances, credit, debit_reserved
 from tunery.billing.models import Account, Reservation, UsageEvent
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InsufficientFunds
@@ -90,6 +90,13 @@ async def release(uow: UnitOfWork, reservation_id: UUID) -> None:
         .execution_options(synchronize_session=False)
     )
     await uow.session.flush()
+
+
+async def refund(uow: UnitOfWork, reservation_id: UUID) -> None:
+    """Give back what was settled. The usage stays on record, and so does the refund."""
+    reservation = await _lock(uow, reservation_id)
+    if reservation.settled:
+        await credit(uow, account="credit", kind="refund", source=reservation.source, amount=reservation.settled)
 
 
 async def _lock(uow: UnitOfWork, reservation_id: UUID) -> Reservation:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, MetaData, Numeric, Text, Uuid, text
+from sqlalchemy import URL, BigInteger, DateTime, MetaData, Numeric, Text, Uuid, make_url, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -139,6 +139,15 @@ def is_connection_failure(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | TimeoutError | PoolTimeout)
 
 
+def sqlalchemy_url(url: str) -> URL:
+    """A PostgreSQL URL as libpq and hosters write it (`postgres://…?sslmode=require`), for SQLAlchemy's asyncpg."""
+    parsed = make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+asyncpg")
+    mode = parsed.query.get("sslmode")
+    parsed = parsed.difference_update_query(["sslmode"])
+    return parsed if mode is None else parsed.update_query_dict({"ssl": mode})
+
+
 def _engine(url: str, pool_size: int) -> AsyncEngine:
-    driver_url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
-    return create_async_engine(driver_url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True)
+    return create_async_engine(
+        sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True
+    )

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -13,6 +14,7 @@ from tunery.core.errors import (
     DomainError,
     Forbidden,
     InsufficientFunds,
+    InvalidInput,
     NotFound,
     Unauthenticated,
     Unavailable,
@@ -29,6 +31,9 @@ _STATUSES = {
     Conflict: (409, "invalid_request_error"),
     Unavailable: (503, "server_error"),
 }
+
+NOT_IN_REPERTOIRE = "22021"
+"""PostgreSQL's SQLSTATE for text that it can't store."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -73,6 +78,8 @@ def fault(error: BaseException, request_id: str | None) -> DomainError:
     if is_connection_failure(error):
         log.warning("database unavailable", error=str(error))
         return Unavailable("the database does not answer; try again in a moment")
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == NOT_IN_REPERTOIRE:
+        return InvalidInput("text can't hold the character NUL")
     log.error("unexpected fault", exc_info=error)
     return UnexpectedFault(f"something went wrong on our side; quote request {request_id} when you report it")
 

@@ -1,6 +1,7 @@
 """Opaque ids for the outside world: a prefix that tells the kind, and the row's UUID in base 32.
 
-Inside, every row has a UUIDv7 (made by PostgreSQL's `uuidv7()`). Outside, the same 128 bits are 26 characters of
+Inside, rows have a UUIDv7 (made by PostgreSQL's `uuidv7()`; a tenant's is made before
+its row, and random). Outside, the same 128 bits are 26 characters of
 Crockford's alphabet in lower case (https://www.crockford.com/base32.html): `job_01k9…`.
 """
 
@@ -26,7 +27,6 @@ PREFIXES = {
     "listing": "lst",
     "purchase": "pur",
     "deployment": "dep",
-    "usage event": "use",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 CURRENCY = "usd"
-"""The currency of credit, usage and prices. One for now: Stripe Connect settles sellers in it."""
+"""The currency of credit, usage and prices. One for now."""
 
 TOKENS_PER_PRICE = 1_000_000
 """Unit prices are per this many tokens."""

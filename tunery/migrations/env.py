@@ -2,7 +2,7 @@
 
 from alembic import context
 
-import tunery.app.tables  # noqa: F401 - every room's tables, so that autogenerate compares them all
+import tunery.migrations.tables  # noqa: F401 - every room's tables, so that autogenerate compares them all
 from tunery.core.database import Table
 
 context.configure(

@@ -16,6 +16,9 @@ from tunery.vault.keyring import Keyring
 
 LONGEST_NAME = 100
 LONGEST_EMAIL = 254
+RESERVED_SLUGS = frozenset({"tunery"})
+"""Namespaces of the hub that are ours: the bundled base models stand there."""
+
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+")
 
 
@@ -43,6 +46,8 @@ async def sign_up(
     if len(email) > LONGEST_EMAIL or _EMAIL.fullmatch(email) is None:
         raise InvalidInput(f"{email!r} is no e-mail address", field="email")
     slug = check_slug(slug if slug is not None else slugify(organisation), field="slug")
+    if slug in RESERVED_SLUGS:
+        raise Conflict(f"the name {slug!r} is reserved: choose another slug", field="slug")
 
     tenant_id = uuid.uuid4()
     await uow.enter_tenant(tenant_id)

@@ -21,6 +21,9 @@ CARD_NAME: Final = "README.md"
 ADAPTER_FILES: Final = (CARD_NAME, CONFIG_NAME, WEIGHTS_NAME)
 """The files a manifest covers; it can't cover itself nor its signature."""
 
+SIGNATURE_CONTEXT: Final = "tunery-adapter/1"
+"""FIPS 204's context string: what kind of thing the signature is over."""
+
 MAX_MANIFEST_BYTES: Final = 256 * 1024
 
 

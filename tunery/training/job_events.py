@@ -34,10 +34,13 @@ async def follow_events(
     while True:
         async with database.unit_of_work(tenant_id) as uow:
             events = await list_events(uow, job_id, after)
+            ended = (await uow.session.get_one(TrainingJob, job_id)).status in FINAL_KINDS
         for event in events:
             yield event
             after = event.sequence
             if event.kind in FINAL_KINDS:
                 return
+        if ended:  # and `after` is beyond its last event
+            return
         if not events:
             await asyncio.sleep(POLL_SECONDS)

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from tunery.billing.reservations import Usage, release, settle
+from tunery.billing.reservations import Usage, refund, release, settle
 from tunery.core.database import Database, UnitOfWork
 from tunery.core.errors import Conflict
 from tunery.training.job_events import record_event
 from tunery.training.models import AdapterVersion, BaseModel, Checkpoint, Quote, TrainingJob
 
-MOST_LEASES = 10
-"""A job that was leased this often without a new checkpoint brings its nodes down; it fails instead of going on."""
+MOST_LOST_LEASES = 10
+"""A job that was lost with its node this often, without a checkpoint in between, brings its nodes down: it fails."""
 
 TRAINED_TOKENS = "trained_tokens"
 
@@ -51,6 +51,7 @@ async def acquire_lease(database: Database, node: str, lasts: timedelta) -> Leas
         job = await uow.session.scalar(free)
         if job is None:
             return None
+        job.lost_leases += job.lease_node is not None
         job.lease_token += 1
         job.lease_node = node
         job.lease_expires_at = now + lasts
@@ -68,15 +69,15 @@ async def hold(uow: UnitOfWork, lease: Lease) -> TrainingJob:
 
 
 async def is_hopeless(uow: UnitOfWork, lease: Lease) -> bool:
-    """Whether too many leases in a row brought no checkpoint."""
-    newest = await newest_checkpoint(uow, lease.job_id)
-    return lease.token - (newest.lease_token if newest else 0) > MOST_LEASES
+    """Whether too many nodes were lost over this job."""
+    return (await hold(uow, lease)).lost_leases >= MOST_LOST_LEASES
 
 
-async def hand_back(uow: UnitOfWork, lease: Lease) -> None:
-    """Let another node take the job at once: this one stops in good order."""
+async def hand_back(uow: UnitOfWork, lease: Lease, after: timedelta) -> None:
+    """Let the job be leased again after that time: this node stops in good order, or misses something."""
     job = await hold(uow, lease)
-    job.lease_expires_at = uow.now()
+    job.lease_node = None
+    job.lease_expires_at = uow.now() + after
 
 
 async def start(uow: UnitOfWork, lease: Lease, total_steps: int) -> None:
@@ -131,6 +132,7 @@ async def commit_checkpoint(
     await settle(uow, job.reservation_id, sequence=sequence, usage=[usage])
     job.step = step
     job.trained_tokens = trained_tokens
+    job.lost_leases = 0
     await record_event(uow, job, "checkpoint", {"step": step, "trained_tokens": trained_tokens})
 
 
@@ -148,9 +150,10 @@ async def succeed(uow: UnitOfWork, lease: Lease, version: AdapterVersion) -> Non
 
 
 async def fail(uow: UnitOfWork, lease: Lease, code: str, message: str) -> None:
-    """End the job; what was not settled is given back."""
+    """End the job, and give everything back: what was held, and what its checkpoints had settled."""
     job = await hold(uow, lease)
     await release(uow, job.reservation_id)
+    await refund(uow, job.reservation_id)
     job.error_code, job.error_message = code, message
     await _end(uow, job, "failed", {"code": code, "message": message})
 

@@ -92,6 +92,9 @@ class TrainingJob(Identified, TenantOwned, Table):
     lease_token: Mapped[int] = mapped_column(default=0)
     """Rises with every lease; a write that carries an older one is refused."""
     lease_node: Mapped[str | None]
+    """None when nobody holds the job, or its node handed it back."""
+    lost_leases: Mapped[int] = mapped_column(default=0)
+    """Leases in a row that ran out instead of being handed back, since the last checkpoint."""
     lease_expires_at: Mapped[datetime | None]
 
 

@@ -16,18 +16,12 @@ from tunery.core.services import Services
 from tunery.training.catalogue import BaseModelFiles, find_base_model
 from tunery.training.data_sets import find_data_set, load_conversations
 from tunery.training.models import Quote
-from tunery.training.split import split_rows
+from tunery.training.split import NothingToTrain, split_rows
 from tunery.training.tokenization import TokenizedRow, Tokenizer
 from tunery.training.training_spec import TrainingSpec
 
 VALIDITY = timedelta(days=1)
 FEWEST_ROWS = 10
-
-
-class NothingToTrain(InvalidInput):
-    """Under this base model's template no token of the data set carries loss."""
-
-    code = "NO_TRAINABLE_TOKENS"
 
 
 async def quote_training(

@@ -3,10 +3,17 @@
 import random
 from collections.abc import Sequence
 
+from tunery.core.errors import InvalidInput
 from tunery.training.tokenization import TokenizedRow
 
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 200
+
+
+class NothingToTrain(InvalidInput):
+    """No token carries loss: the assistant's messages are empty, cut off, or not marked by the template."""
+
+    code = "NO_TRAINABLE_TOKENS"
 
 
 def split_rows(rows: Sequence[TokenizedRow], seed: int) -> tuple[list[TokenizedRow], list[TokenizedRow]]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from tunery.core.errors import InvalidInput
 
 LONGEST_FIELD = 1024
+MOST_FIELDS = 8
 
 
 class MultipartUpload:
@@ -94,6 +95,8 @@ class MultipartUpload:
             self._in_file = True
             self.filename = options.get(b"filename", b"upload.jsonl").decode("utf-8", "replace")
         else:
+            if len(self.fields) >= MOST_FIELDS:
+                raise InvalidInput(f"an upload has at most {MOST_FIELDS} fields", field=name)
             self._field = name
             self.fields[name] = b""
 

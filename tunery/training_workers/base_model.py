@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import bitsandbytes
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tunery.core.errors import InvalidInput
@@ -61,6 +62,7 @@ def load_base_model(folder: Path, revision: str, *, device: torch.device | str) 
 
     Nothing is downloaded and no code of the folder runs. Raises BaseModelUnusable.
     """
+    transformers.utils.logging.disable_progress_bar()
     device = torch.device(device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     quantisation = BitsAndBytesConfig(
@@ -85,6 +87,11 @@ def load_base_model(folder: Path, revision: str, *, device: torch.device | str) 
     model.requires_grad_(requires_grad=False)
     set_dropout(model, active=False)
     return BaseModel(model, revision, sha256, device, dtype)
+
+
+def limit_threads(threads: int) -> None:
+    """How many CPU threads torch may use; two that fight over one core are slower than one."""
+    torch.set_num_threads(threads)
 
 
 def weights_digest(folder: Path) -> str:

@@ -10,7 +10,8 @@ import msgspec
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from tunery.core.errors import DomainError, InvalidInput
+from tunery.core.errors import DomainError
+from tunery.training.split import NothingToTrain
 from tunery.training.tokenization import TokenizedRow
 from tunery.training.training_spec import TrainingSpec
 from tunery.training_workers.base_model import (
@@ -29,12 +30,6 @@ ADAPTER_NAME: Final = "default"
 
 _PATIENCE: Final = 3
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
-
-
-class NothingToTrain(InvalidInput):
-    """No row has a token to train on: the template marks no assistant part, or truncation cut all of them."""
-
-    code = "NOTHING_TO_TRAIN"
 
 
 class TrainingDiverged(DomainError):

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
@@ -22,7 +23,7 @@ from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.training import leases
-from tunery.training.adapter_manifest import SIGNATURE_NAME, FileDigest, canonical_json
+from tunery.training.adapter_manifest import SIGNATURE_CONTEXT, SIGNATURE_NAME, FileDigest, canonical_json
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.data_sets import load_conversations
 from tunery.training.leases import Lease, LeaseLost
@@ -41,7 +42,9 @@ from tunery.vault.sealing import seal, unseal
 
 CHECKPOINTS_PER_JOB = 10
 PROGRESS_SECONDS = 0.5
-SIGNATURE_CONTEXT = "tunery-adapter/1"
+PATIENCE = timedelta(seconds=30)
+"""How long a job waits for a hub or storage that doesn't answer."""
+
 
 T = TypeVar("T")
 
@@ -79,17 +82,19 @@ async def run_job(services: Services, bases: BaseModelCache, lease: Lease) -> No
     database = services.get(Database)
     async with database.unit_of_work(lease.tenant_id) as uow:
         if await leases.is_hopeless(uow, lease):
-            message = f"given up after {leases.MOST_LEASES} attempts in a row without a checkpoint"
+            message = f"{leases.MOST_LOST_LEASES} nodes in a row were lost while they worked on this job"
             await leases.fail(uow, lease, "TOO_MANY_ATTEMPTS", message)
             return
     try:
         async with _renewing(services, lease) as expired:
             await _train(services, bases, lease, expired)
     except asyncio.CancelledError:
-        async with database.unit_of_work(lease.tenant_id) as uow:
-            await leases.hand_back(uow, lease)
+        await _hand_back(database, lease)
         raise
-    except (LeaseLost, Unavailable):
+    except Unavailable:
+        await _hand_back(database, lease, after=PATIENCE)
+        raise
+    except LeaseLost:
         raise
     except Cancelled:
         async with database.unit_of_work(lease.tenant_id) as uow:
@@ -98,6 +103,15 @@ async def run_job(services: Services, bases: BaseModelCache, lease: Lease) -> No
         # The job itself is at fault (its data, its numbers): doing it again would end the same way.
         async with database.unit_of_work(lease.tenant_id) as uow:
             await leases.fail(uow, lease, error.error_code, error.message)
+
+
+async def _hand_back(database: Database, lease: Lease, after: timedelta = timedelta()) -> None:
+    """Best effort: a lease that can't be handed back runs out by itself."""
+    try:
+        async with database.unit_of_work(lease.tenant_id) as uow:
+            await leases.hand_back(uow, lease, after)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the node from stopping
+        log.warning("lease not handed back", error=str(error))
 
 
 async def _train(services: Services, bases: BaseModelCache, lease: Lease, expired: asyncio.Event) -> None:

@@ -32,7 +32,7 @@ def commands(base_url: str, kept: dict[str, str]) -> list[tuple[str, str]]:
             (
                 f"curl -sN {base_url}/v1/chat/completions -H 'content-type: application/json'"
                 f" -H 'authorization: Bearer {key}' \\\n"
-                """  -d '{"model": "support", "stream": true,"""
+                """  -d '{"model": "support", "stream": true, "temperature": 0,"""
                 """ "messages": [{"role": "user", "content": "How long does delivery take?"}]}'"""
             ),
         ),
@@ -42,7 +42,7 @@ def commands(base_url: str, kept: dict[str, str]) -> list[tuple[str, str]]:
                 f"OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY={key} .venv/bin/python -c '\n"
                 "from openai import OpenAI\n"
                 'messages = [{"role": "user", "content": "How long does delivery take?"}]\n'
-                'answer = OpenAI().chat.completions.create(model="support", messages=messages)\n'
+                'answer = OpenAI().chat.completions.create(model="support", messages=messages, temperature=0)\n'
                 "print(answer.choices[0].message.content)'"
             ),
         ),

@@ -15,11 +15,10 @@ from tunery.app.demo.api_client import ApiClient, RefusedError
 from tunery.app.demo.example import Question
 from tunery.core.errors import DomainError
 from tunery.training.adapter_files import verify_files
-from tunery.training.adapter_manifest import MANIFEST_NAME, SIGNATURE_NAME, digest, parse_manifest
+from tunery.training.adapter_manifest import MANIFEST_NAME, SIGNATURE_CONTEXT, SIGNATURE_NAME, digest, parse_manifest
 from tunery.vault.signatures import verify
 
 BASE_MODEL = "tunery/tiny"
-SIGNATURE_CONTEXT = "tunery-adapter/1"
 PRICE = 1900
 PAYMENT_SECONDS = 30
 LONGEST_ANSWER = 64

@@ -28,8 +28,8 @@ SPEC = {"rank": 16, "alpha": 32.0, "learningRate": 4e-3, "batchRows": 8, "epochs
 FAST_EPOCHS, FAST_QUESTIONS = 2, 3
 SELLER = ("Larkspoke Lights", "larkspoke")
 BUYER = ("Fern & Fable Books", "fern-and-fable")
-ADAPTER, SEARCH = "shop-support", "lamp support"
-TITLE = "Support for a lamp shop"
+ADAPTER, SEARCH = "shop-support", "bicycle support"
+TITLE = "Support for a maker of bicycle lights"
 DESCRIPTION = (
     "Answers a lamp shop's customers: delivery, returns, opening hours, warranty. Trained on its own support chats."
 )

@@ -512,6 +512,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_token", sa.BigInteger(), nullable=False),
         sa.Column("lease_node", sa.Text(), nullable=True),
+        sa.Column("lost_leases", sa.BigInteger(), nullable=False),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuidv7()"), nullable=False),
         sa.Column(

@@ -9,7 +9,8 @@ revision = "0002"
 down_revision = "0001"
 
 PRESENTED_KEY = f"(SELECT decode(nullif(current_setting('{API_KEY_SETTING}', true), ''), 'hex'))"
-ENTITLED = "EXISTS (SELECT FROM entitlements e WHERE e.listing_id = listings.id AND e.revoked_at IS NULL)"
+ORDERED = "EXISTS (SELECT FROM purchases p WHERE p.listing_id = listings.id)"
+"""Whoever ordered a listing goes on seeing what it was; its files are another matter, of entitlements."""
 
 
 def upgrade() -> None:
@@ -42,7 +43,7 @@ def upgrade() -> None:
     protect("quotes", app="SELECT, INSERT")
     protect("training_jobs", app="SELECT, INSERT, UPDATE")
     # Leasing looks at every tenant's jobs, and writes nothing but the lease.
-    let_dispatcher("training_jobs", "SELECT, UPDATE (lease_token, lease_node, lease_expires_at)")
+    let_dispatcher("training_jobs", "SELECT, UPDATE (lease_token, lease_node, lease_expires_at, lost_leases)")
     protect("training_events", app="SELECT, INSERT")
     protect("checkpoints", app="SELECT, INSERT")
     protect("adapters", app="SELECT, INSERT")
@@ -52,7 +53,7 @@ def upgrade() -> None:
     protect("purchases", app="SELECT, INSERT, UPDATE")
     protect("entitlements", app="SELECT, INSERT, UPDATE")
     published = f"{TENANT} IS NOT NULL AND status = 'published'"
-    protect("listings", app="SELECT, INSERT, UPDATE", also_readable=f"({published}) OR {ENTITLED}")
+    protect("listings", app="SELECT, INSERT, UPDATE", also_readable=f"({published}) OR {ORDERED}")
     of_a_visible_listing = "EXISTS (SELECT FROM listings l WHERE l.id = listing_versions.listing_id)"
     protect("listing_versions", app="SELECT, INSERT", also_readable=of_a_visible_listing)
     protect("sales", app="SELECT, INSERT")
