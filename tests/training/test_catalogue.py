@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -21,6 +23,7 @@ from tunery.app.base_models import add_base_model
 from tunery.app.embedded.errors import CannotStart
 from tunery.app.settings import Settings
 from tunery.core.database import Database
+from tunery.core.errors import InvalidInput
 from tunery.core.services import Services
 from tunery.training.catalogue import BUNDLED_FOLDER, BaseModelFiles, BaseModelUnavailable, describe_hub_model
 from tunery.training.data_sets import store_data_set
@@ -31,6 +34,14 @@ from tunery.training.training_spec import TrainingSpec
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TINY = BUNDLED_FOLDER / "tiny"
 PRICES = (Decimal("0.5"), Decimal("0.1"), Decimal("0.2"))
+CONFIGS: dict[str, Any] = {
+    "flat": {"max_position_embeddings": 512, "n_positions": 7},
+    "early": {"n_positions": 1024},
+    "multimodal": {"max_position_embeddings": None, "text_config": {"max_position_embeddings": 4096}},
+    "nested-early": {"text_config": {"n_positions": 2048}},
+    "endless": {"model_type": "mamba", "text_config": None},
+}
+"""`config.json` of repositories that are otherwise acme/lantern."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +49,12 @@ def hub() -> Iterator[str]:
     """`acme/lantern` on a server that speaks the hub's protocol; its files are those of tunery/tiny."""
 
     async def info(request: Request) -> Response:
-        if request.path_params["name"] != "lantern":
+        if request.path_params["name"] not in ("lantern", *CONFIGS):
             return JSONResponse({}, 404, headers={"x-error-code": "RepoNotFound"})
         siblings = [{"rfilename": path.name} for path in TINY.iterdir()]
         return JSONResponse(
             {
-                "id": "acme/lantern",
+                "id": f"acme/{request.path_params['name']}",
                 "sha": SHA,
                 "siblings": siblings,
                 "safetensors": {"parameters": {"BF16": 4000000}, "total": 4000000},
@@ -58,6 +69,9 @@ def hub() -> Iterator[str]:
         return JSONResponse(files)
 
     async def resolve(request: Request) -> Response:
+        if (config := CONFIGS.get(request.path_params["name"])) is not None:
+            assert request.path_params["path"] == "config.json"
+            return JSONResponse(config, headers={"x-repo-commit": SHA, "etag": f'"{len(json.dumps(config))}"'})
         path = TINY / request.path_params["path"]
         if not path.is_file():
             headers = {"x-error-code": "EntryNotFound", "x-repo-commit": SHA}
@@ -127,6 +141,19 @@ async def test_a_hub_model_is_registered_at_its_commit_and_can_be_quoted(
             licence=None,
             prices=PRICES,
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "length"), [("flat", 512), ("early", 1024), ("multimodal", 4096), ("nested-early", 2048)]
+)
+def test_the_context_length_is_found_where_models_state_it(hub: str, name: str, length: int):
+    assert describe_hub_model(f"acme/{name}", "main", hub)["context_length"] == length
+
+
+def test_a_model_without_a_context_length_is_refused_by_name(hub: str):
+    with pytest.raises(InvalidInput, match=r"acme/endless.*max_position_embeddings nor n_positions") as refusal:
+        describe_hub_model("acme/endless", "main", hub)
+    assert refusal.value.field == "repository"
 
 
 def test_an_unknown_repository_is_named(hub: str):

@@ -11,6 +11,17 @@ CHATML = """{% for message in messages -%}
 {%- else %}{{ message['content'] }}<|im_end|>{% endif %}
 {{ '\n' }}
 {%- endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+LLAMA = """{{- bos_token }}{% for message in messages -%}
+{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}
+{%- if message['role'] == 'assistant' %}{% generation %}{{ message['content'] | trim }}<|eot_id|>{% endgeneration %}
+{%- else %}{{ message['content'] | trim }}<|eot_id|>{% endif %}
+{%- endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"""
+MISTRAL = """{{- bos_token }}{% for message in messages -%}
+{%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}
+{%- if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}
+{%- else %}{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}{% endif %}
+{%- endfor %}"""
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 MESSAGES = [
     {"role": "user", "content": "Hi"},
     {"role": "assistant", "content": "Good day 🙂"},
@@ -34,8 +45,69 @@ def test_generation_prompt_and_special_tokens() -> None:
     assert text.endswith("<|im_start|>assistant\n")
 
 
-def test_a_template_that_marks_nothing_has_no_spans() -> None:
+def unmarked(source: str) -> str:
+    return source.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "begins", "ends"),
+    # ChatML's line break after a turn is the turn's; a marked template may leave it out.
+    [(CHATML, "", "<|im_end|>\n"), (LLAMA, "", "<|eot_id|>"), (MISTRAL, " ", "</s>")],
+    ids=["chatml", "llama", "mistral"],
+)
+def test_a_template_without_marks_is_cut_by_prefixes(source: str, begins: str, ends: str) -> None:
+    chat = ChatTemplate(unmarked(source), special_tokens=TOKENS).render(MESSAGES)
+    assert [chat.text[start:end] for start, end in chat.assistant_spans] == [
+        f"{begins}Good day 🙂{ends}",
+        f"{begins}See you{ends}",
+    ]
+    marked = ChatTemplate(source, special_tokens=TOKENS).render(MESSAGES)
+    assert chat.text == marked.text
+    assert [start for start, _ in chat.assistant_spans] == [start for start, _ in marked.assistant_spans]
+
+
+def test_prefixes_are_not_rendered_for_a_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ChatTemplate, "_cut_by_prefixes", None)
+    chat = ChatTemplate(unmarked(CHATML)).render(MESSAGES[:3], add_generation_prompt=True)
+    assert chat.text == ChatTemplate(CHATML).render(MESSAGES[:3], add_generation_prompt=True).text
+    assert chat.assistant_spans == ()
+
+
+REWRITES = {
+    "drops earlier reasoning": """{% for m in messages %}<{{ m.role }}>
+        {%- if m.role == 'assistant' and not loop.last %}{{ m.content.split(' ')[-1] }}{% else %}{{ m.content }}{% endif %}
+        {%- endfor %}{% if add_generation_prompt %}<assistant>{% endif %}""",
+    "newest first": "{% for m in messages | reverse %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+    "closes the whole": "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<end>",
+    "opens the answer otherwise": """{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}
+        {%- if add_generation_prompt %}<assistant><think>{% endif %}""",
+}
+
+
+@pytest.mark.parametrize("source", REWRITES.values(), ids=REWRITES.keys())
+def test_a_template_that_rewrites_earlier_turns_is_refused(source: str) -> None:
+    template = ChatTemplate(source)
+    with pytest.raises(TemplateError, match=r"neither marks the assistant's part .* nor can be cut by prefixes"):
+        template.render(MESSAGES)
+    assert template.render(MESSAGES[:3], add_generation_prompt=True).text, "it still chats"
+
+
+def test_an_assistant_that_speaks_first_is_context() -> None:
+    chat = ChatTemplate(unmarked(LLAMA), special_tokens=TOKENS).render(MESSAGES[1:])
+    assert [chat.text[start:end] for start, end in chat.assistant_spans] == ["See you<|eot_id|>"]
+    assert ChatTemplate(unmarked(LLAMA), special_tokens=TOKENS).render(MESSAGES[1:2]).assistant_spans == ()
+
+
+def test_a_template_that_says_nothing_of_the_assistant_has_no_spans() -> None:
     assert ChatTemplate("{{ messages[0].content }}").render(MESSAGES).assistant_spans == ()
+
+
+def test_a_conversation_of_too_many_turns_to_cut_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunery.training.chat_template.MOST_SECONDS", 0.2)
+    start = time.monotonic()
+    with pytest.raises(TemplateError, match=r"by prefixes takes more than 0\.2 seconds"):
+        ChatTemplate(unmarked(LLAMA)).render(MESSAGES * 2_000)
+    assert time.monotonic() - start < 6
 
 
 def test_its_own_refusal_is_the_message() -> None:

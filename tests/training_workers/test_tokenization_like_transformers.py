@@ -43,6 +43,13 @@ FEATURES = """{%- set ns = namespace(n=0) -%}
 {%- if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
+CHATML = """{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' }}
+{%- if message.role == 'assistant' %}{% generation %}{{ message.content + '<|im_end|>\\n' }}{% endgeneration %}
+{%- else %}{{ message.content + '<|im_end|>\\n' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+
 
 def conversations(count: int) -> list[list[dict[str, Any]]]:
     choose = random.Random(7)  # noqa: S311
@@ -93,6 +100,23 @@ def test_ids_and_mask_equal_those_of_transformers(
             messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=True
         )
         assert tokenizer.encode_prompt(messages[:-1]) == prompt["input_ids"]
+
+
+def test_a_template_without_marks_gives_the_ids_and_mask_of_its_marked_twin(tokenizer: Tokenizer) -> None:
+    plain = CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    marked_twin, unmarked = (
+        Tokenizer(
+            tokenizer._tokenizer,
+            ChatTemplate(source, special_tokens=tokenizer.special_tokens),
+            special_tokens=tokenizer.special_tokens,
+            context_length=1_024,
+        )
+        for source in (CHATML, plain)
+    )
+    examples = conversations(150)
+    expected = list(marked_twin.encode_conversations(examples))
+    assert list(unmarked.encode_conversations(examples)) == expected
+    assert all(0 < row.trainable_tokens < row.tokens for row in expected)
 
 
 def test_the_shipped_template_refuses_what_it_was_not_trained_on(tokenizer: Tokenizer) -> None:

@@ -47,6 +47,10 @@ class Answer:
                     raise NodeLost("the node ended its answer in the middle") from None
             yield chunk
 
+    async def aclose(self) -> None:
+        """Stop the node. Closing `chunks` does so too, but only where reading it had begun."""
+        await self._rest.aclose()
+
 
 async def collect(answer: Answer, bill: ChatBill, writer: CompletionWriter) -> dict[str, Any]:
     """The whole answer, settled. When it fails or nobody waits for it any more nothing was delivered, nor billed."""
@@ -70,7 +74,7 @@ async def stream(
     `[DONE]` can rely on the ledger.
     """
     try:
-        async with aclosing(answer.chunks(bill.deadline)) as chunks:
+        async with aclosing(answer), aclosing(answer.chunks(bill.deadline)) as chunks:
             yield server_sent_event(writer.role())
             reason: FinishReason | None = None
             async for chunk in chunks:

@@ -6,8 +6,8 @@ finalised whenever it is collected. Here closing is part of the answer: what met
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import aclosing
-from typing import Any, TypeVar
+from contextlib import aclosing, suppress
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,12 @@ from tunery.core.errors import InvalidInput
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
+LONGEST_SEND: Final = 30.0
+"""Seconds for which a client may take nothing, the buffers on the way being full, before it counts as gone.
+
+Shorter than a chat's hold outlasts its answer (`metering.py`), settling included: what a client that reads no more was
+sent is billed while there still is a hold to bill.
+"""
 
 
 class RequestTooLarge(InvalidInput):
@@ -31,21 +37,42 @@ def server_sent_event(data: Mapping[str, Any]) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what `events` yields; closes `events` before it ends, also when the client goes away or sending fails."""
+    """Sends what `events` yields; closes `events` before it ends, also when the client goes away or sending fails.
+
+    A client that takes nothing for `longest_send` seconds has gone away.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        headers: Mapping[str, str] | None = None,
+        *,
+        longest_send: float = LONGEST_SEND,
+    ) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
+        self._longest_send = longest_send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        await _while_connected(self._pump(send), receive)
+        async def send_soon(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._longest_send):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        with suppress(ClientDisconnect):
+            await _while_connected(self._pump(send_soon), receive)
 
     async def _pump(self, send: Send) -> None:
         async with aclosing(self._events) as events:
+            # Before a send can fail or hang: closing a generator that was never begun runs none of it.
+            first = await anext(events, b"")
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(_body(first))
             async for event in events:
                 await send(_body(event))
             await send(_body(b"", more=False))

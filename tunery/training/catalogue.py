@@ -103,7 +103,8 @@ async def find_base_model(uow: UnitOfWork, name: str, *, field: str | None = Non
 def describe_hub_model(repository: str, revision: str, endpoint: str | None) -> dict[str, Any]:
     """What the hub says of a model: `revision` (the commit), `licence` or None, `parameters`, `context_length`.
 
-    Raises BaseModelUnavailable, and InvalidInput for a model that can't be used: no safetensors, no fast tokenizer.
+    Raises BaseModelUnavailable, and InvalidInput for a model that can't be used: no safetensors, no fast tokenizer, no
+    context length.
     """
     import httpx2  # the hub's client lets its transport's errors through
     from huggingface_hub import HfApi, hf_hub_download
@@ -123,8 +124,19 @@ def describe_hub_model(repository: str, revision: str, endpoint: str | None) -> 
         "revision": info.sha,
         "licence": info.card_data.license if info.card_data else None,
         "parameters": info.safetensors.total,
-        "context_length": json.loads(Path(config).read_text())["max_position_embeddings"],
+        "context_length": _context_length(repository, json.loads(Path(config).read_text())),
     }
+
+
+def _context_length(repository: str, config: dict[str, Any]) -> int:
+    for part in (config, config.get("text_config") or {}):  # a multimodal model nests its language model's
+        for name in ("max_position_embeddings", "n_positions"):
+            if isinstance(length := part.get(name), int) and length > 0:
+                return length
+    raise InvalidInput(
+        f"config.json of {repository} states no context length: neither max_position_embeddings nor n_positions",
+        field="repository",
+    )
 
 
 class BaseModelFiles:

@@ -94,8 +94,8 @@ class Tokenizer:
     def encode_conversation(self, messages: Sequence[Message]) -> TokenizedRow:
         """Tokenise one conversation and mark the assistant's tokens.
 
-        A template without `{% generation %}` marks nothing: the row then has no trainable token, and callers refuse
-        it. Raises TemplateError.
+        Where the template has no `{% generation %}`, what each of the assistant's messages adds to its prompt is
+        its part. Raises TemplateError.
         """
         chat = self.template.render(messages)
         return self._row(chat, self._tokenizer.encode(chat.text, add_special_tokens=False))
