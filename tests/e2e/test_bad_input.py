@@ -80,7 +80,7 @@ def upload(tenant: Tenant, content: bytes) -> tuple[int, dict[str, Any]]:
             [(12, "nothing_to_learn"), (13, "nothing_to_learn"), (14, "nothing_to_learn")],
             id="nothing to learn",
         ),
-        pytest.param(b"oops\n" * 250, [(number, "malformed_json") for number in range(1, 101)], id="many"),
+        pytest.param(b"oops\n" * 1250, [(number, "malformed_json") for number in range(1, 1001)], id="many"),
         # Larger than what is buffered before a part is written to storage.
         pytest.param(GOOD_LINE * (16 * MIB // len(GOOD_LINE)) + b"oops\n", None, id="late"),
     ],
@@ -95,7 +95,7 @@ def test_a_bad_data_set_is_refused_whole_with_its_lines(
     if errors is None:
         errors = [(content.count(b"\n"), "malformed_json")]
     assert [(item["line"], item["code"]) for item in error["errors"]] == errors
-    assert error["error_count"] == (250 if len(errors) == 100 else len(errors))
+    assert error["error_count"] == (1250 if len(errors) == 1000 else len(errors))
     assert not errors or error["message"].startswith(f"line {errors[0][0]}: ")
 
 

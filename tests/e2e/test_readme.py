@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = ("127.0.0.1", 8000)
-DOWNLOAD = Path("/tmp/support")
+DOWNLOAD = Path("/tmp/tunery-support")
 SECONDS = 240
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from tunery.core.errors import InvalidInput
 
-MOST_REPORTED = 100
+MOST_REPORTED = 1_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -66,7 +66,7 @@ class DataSetValidator:
         self._extend(chunk[start:])
 
     def finish(self) -> None:
-        """Raises InvalidDataSet with the first hundred bad lines and the count of all."""
+        """Raises InvalidDataSet with the first thousand bad lines and the count of all."""
         self._end_line()
         if self.error_count:
             first = self.errors[0]
