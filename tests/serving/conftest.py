@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 import torch
 from loopback import running
-from lora_adapters import MadeAdapter, make_adapter
+from lora_adapters import MadeAdapter, make_adapter, random_weights
 from serving_tenant import ServingTenant
 from sqlalchemy import delete
 from starlette.applications import Starlette
@@ -46,7 +46,11 @@ async def adapters(storage: ObjectStorage) -> list[MadeAdapter]:
 @pytest.fixture
 async def new_adapters(storage: ObjectStorage) -> list[MadeAdapter]:
     """Two that no tenant has yet: a digest belongs to one adapter version."""
-    made = [make_adapter(secrets.randbits(40)) for _ in range(2)]
+    # Strong enough that no seed leaves the base's answer as it is.
+    made = [
+        make_adapter(seed, weights=random_weights(seed, scale=2.0))
+        for seed in (secrets.randbits(40), secrets.randbits(40))
+    ]
     for adapter in made:
         await adapter.store(storage)
     return made

@@ -69,7 +69,7 @@ class InvoicePreview:
 class BillingQuery:
     @strawberry.field(description="The organisation's plan and balances.")
     async def billing_account(self, info: Info) -> BillingAccount:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(info.context.caller.tenant_id, snapshot=True) as uow:
             accounts = await balances(uow)
             plan = (await uow.session.scalars(select(models.Subscription))).one().plan
             entries = models.LedgerEntry
@@ -92,7 +92,7 @@ class BillingQuery:
 
     @strawberry.field(description="The invoice that the running month would give today.")
     async def invoice_preview(self, info: Info) -> InvoicePreview:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+        async with info.context.database.unit_of_work(info.context.caller.tenant_id, snapshot=True) as uow:
             statement = await statements.current_statement(uow)
             credit_applied = await statements.credit_applied(uow, statement)
             return InvoicePreview(

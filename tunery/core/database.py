@@ -75,7 +75,7 @@ class UnitOfWork:
 
     def __init__(self, session: AsyncSession, clock: Clock) -> None:
         self.session = session
-        self._clock = clock
+        self._now = clock.now()
         self._tenant_id: UUID | None = None
 
     @property
@@ -86,7 +86,8 @@ class UnitOfWork:
         return self._tenant_id
 
     def now(self) -> datetime:
-        return self._clock.now()
+        """When this began: all of one transaction happens at one moment."""
+        return self._now
 
     async def enter_tenant(self, tenant_id: UUID) -> None:
         """From here to its end the transaction sees and writes this tenant's rows."""
@@ -108,9 +109,14 @@ class Database:
         self._dispatcher = _engine(dispatcher_url, max(2, pool_size // 2))
 
     @asynccontextmanager
-    async def unit_of_work(self, tenant_id: UUID | None = None) -> AsyncIterator[UnitOfWork]:
-        """A transaction as the application role: committed when the block ends, rolled back when it raises."""
+    async def unit_of_work(self, tenant_id: UUID | None = None, *, snapshot: bool = False) -> AsyncIterator[UnitOfWork]:
+        """A transaction as the application role: committed when the block ends, rolled back when it raises.
+
+        With `snapshot` all its reads see the same moment: for figures that must agree with each other.
+        """
         async with self._begin(self._app) as uow:
+            if snapshot:
+                await uow.session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             if tenant_id is not None:
                 await uow.enter_tenant(tenant_id)
             yield uow
