@@ -32,7 +32,8 @@ async def follow_events(
 ) -> AsyncIterator[TrainingEvent]:
     """Events as they happen, from number `after` + 1 on, until the job has ended. Nothing is missed or repeated."""
     while True:
-        async with database.unit_of_work(tenant_id) as uow:
+        # One snapshot: a job that ends between the two reads must not seem to have ended without its last event.
+        async with database.unit_of_work(tenant_id, snapshot=True) as uow:
             events = await list_events(uow, job_id, after)
             ended = (await uow.session.get_one(TrainingJob, job_id)).status in FINAL_KINDS
         for event in events:
