@@ -31,10 +31,11 @@ format: setup
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: setup
-	$(MAKE) $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)))
+	$(MAKE) $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py))) \
+		$(patsubst benchmarks/%/__main__.py,bench-%,$(wildcard benchmarks/*/__main__.py))
 
 bench-%: setup  ## one of them, e.g. bench-tokenization; LARGE=1 for the long version
-	$(BIN)/python benchmarks/$*.py
+	$(BIN)/python $(if $(wildcard benchmarks/$*/__main__.py),-m benchmarks.$*,benchmarks/$*.py)
 
 docs: setup
 	$(BIN)/mkdocs build --strict

@@ -33,16 +33,23 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
-def report(name: str, rows: list[dict[str, Any]], goals: list[dict[str, Any]]) -> None:
-    """Print the rows and goals, and write `results/NAME.json`. `holds` is computed by the caller from this run."""
+def report(name: str, rows: list[dict[str, Any]], goals: list[dict[str, Any]], *, keep: bool = True) -> None:
+    """Print the rows and goals, and write `results/NAME.json`. `holds` is computed by the caller from this run.
+
+    A run that leaves something out is printed only (`keep`).
+    """
     console = Console()
     for title, entries in ((name, rows), ("goals", goals)):
+        if not entries:
+            continue
         table = Table(title=title)
         for column in entries[0]:
             table.add_column(column)
         for entry in entries:
             table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in entry.values()))
         console.print(table)
+    if not keep:
+        return
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     result = {
         "name": name,

@@ -4,9 +4,12 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from tests.marketplace.market import Market
 from tunery.app.settings import Settings
 from tunery.core.database import Database
+from tunery.core.reader import NOBODY
 from tunery.core.services import Services
+from tunery.marketplace.publish import withdraw_listing
 
 GLOBAL_TABLES = {"alembic_version", "base_models", "nodes", "signing_keys", "stripe_events"}
 TENANT_COLUMN = {"tenants": "id"}
@@ -66,6 +69,46 @@ async def test_unset_context_sees_no_rows_of_any_tenant_table(services: Services
         async with database.unit_of_work() as uow:
             count = await uow.session.scalar(text(f"SELECT count(*) FROM {table['relname']}"))
         assert count == 0, table["relname"]
+
+
+async def test_the_public_views_show_what_is_published_to_everybody_alike(services: Services, sign_up, catalogue):
+    seller, stranger = await sign_up("Seller"), await sign_up("Stranger")
+    market = Market(services, None, "", sign_up)
+    published, withdrawn = [
+        await market.publish(seller, await market.train(seller, name)) for name in ("published", "withdrawn")
+    ]
+    async with services.get(Database).unit_of_work(seller.tenant_id) as uow:
+        await withdraw_listing(uow, withdrawn.id)
+    seen = {}
+    for tenant_id in (NOBODY, seller.tenant_id, stranger.tenant_id, None):
+        async with services.get(Database).unit_of_work(tenant_id) as uow:
+            listings = await uow.session.execute(text("SELECT * FROM published_listings ORDER BY id"))
+            versions = await uow.session.execute(text("SELECT * FROM published_listing_versions ORDER BY id"))
+            seen[tenant_id] = ([dict(row) for row in listings.mappings()], [dict(row) for row in versions.mappings()])
+    listings, versions = seen[NOBODY]
+    assert published.id in {row["id"] for row in listings}
+    assert {row["status"] for row in listings} == {"published"}
+    assert {row["listing_id"] for row in versions} == {row["id"] for row in listings}
+    assert all(rows == (listings, versions) for rows in seen.values())
+    # What leads to files, and whose adapter it is, stays with the owner.
+    for rows in (listings, versions):
+        assert not rows[0].keys() & {"files", "object_prefix", "adapter_id", "job_id"}
+    for view in ("published_listings", "published_listing_versions"):
+        for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+            for role in ("tunery_app", "tunery_dispatcher"):
+                assert not await catalogue.fetchval("SELECT has_table_privilege($1, $2, $3)", role, view, privilege)
+
+
+async def test_nobody_sees_no_rows_of_a_tenant_s_own(services: Services, sign_up, catalogue):
+    """The public's context: beside what is published it sees the sellers' names, and nothing else."""
+    tenant = await sign_up("Owner")
+    market = Market(services, None, "", sign_up)
+    version = await market.train(tenant, "secret")
+    await market.publish(tenant, version)
+    protected = await catalogue.fetch("SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'")
+    for name in {table["relname"] for table in protected} - {"sellers", "listings", "listing_versions"}:
+        async with services.get(Database).unit_of_work(NOBODY) as uow:
+            assert await uow.session.scalar(text(f"SELECT count(*) FROM {name}")) == 0, name
 
 
 async def test_a_tenant_sees_and_writes_its_own_rows_alone(services: Services, sign_up):

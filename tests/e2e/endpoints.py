@@ -17,7 +17,10 @@ from tunery.core import ids
 Send = Callable[[Caller, str], httpx.Response]
 
 WITHOUT_KEY = {"Mutation.signUp"}
-"""What anybody may do."""
+"""What anybody may do, and is not called here: it makes an organisation."""
+
+PUBLIC = {"Query.baseModels", "Query.signingKeys", "Query.listings", "Query.listing"}
+"""What anybody may read."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,32 @@ OFFER = {"title": "An adapter", "description": "For sale.", "licence": "mit", "p
 
 GRAPHQL: tuple[Endpoint, ...] = (
     _query("organisation", "id"),
-    _query("apiKeys", "id"),
+    _query("node", "id", "training job"),
+    _graphql(
+        "Query.nodes",
+        "quote",
+        "query($ids: [ID!]!) { nodes(ids: $ids) { id } }",
+        lambda identifier: {"ids": [identifier]},
+    ),
+    _query("apiKeys", "nodes { id }"),
     _query("signingKeys", "publicKey"),
     _query("billingAccount", "plan"),
     _query("usage", "quantity"),
     _query("invoicePreview", "subtotal"),
-    _query("baseModels", "name"),
+    _query("baseModels", "nodes { name }"),
+    _query("dataSets", "nodes { id }"),
     _query("dataSet", "id name", "data set"),
+    _query("trainingJobs", "nodes { id }"),
     _query("trainingJob", "id status adapterVersion { digest }", "training job"),
+    _query("adapters", "nodes { id }"),
+    _query("adapter", "id name versions { digest }", "adapter"),
     _query("listings", "pageInfo { hasNextPage }"),
     _query("listing", "id title versions { digest }", "listing"),
+    _query("ownListings", "nodes { id }"),
     _query("purchase", "id price listing { id }", "purchase"),
-    _query("sales", "gross"),
-    _query("deployments", "id"),
+    _query("purchases", "nodes { id }"),
+    _query("sales", "nodes { gross }"),
+    _query("deployments", "nodes { id }"),
     _mutation("createApiKey", "secret", None, lambda _id: {"name": "another"}),
     _mutation("revokeApiKey", "apiKey { id }", "API key", lambda identifier: {"id": identifier}),
     _mutation(
@@ -184,4 +200,4 @@ def is_unauthenticated(response: httpx.Response) -> bool:
     else:
         answer = response.json()
     codes = [error["extensions"]["code"] for error in answer.get("errors") or []]
-    return codes == ["UNAUTHENTICATED"] and answer["data"] is None
+    return codes == ["UNAUTHENTICATED"] and not any((answer.get("data") or {}).values())

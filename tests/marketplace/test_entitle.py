@@ -78,7 +78,7 @@ async def test_session_of_somebody_else_grants_nothing(market: Market, seller: A
         {"tenant_id": ids.encode("tenant", stranger.tenant_id), "purchase_id": reference},
         {"tenant_id": ids.encode("tenant", seller.tenant_id), "purchase_id": reference},
         {"tenant_id": str(buyer.tenant_id), "purchase_id": str(purchase.id)},
-        {"tenant_id": "org_" + "z" * 26, "purchase_id": reference},
+        {"tenant_id": "org_" + "z" * 32, "purchase_id": reference},
         {},
     ]
     for metadata in named:

@@ -1,20 +1,28 @@
+"""The marketplace's list as everybody sees it: searched, paged, by base model."""
+
 import secrets
 from typing import Any
 
 import pytest
 from market import Market
 
-from tunery.core.errors import InvalidInput
+from tunery.core import ids
 from tunery.marketplace.publish import withdraw_listing
-from tunery.marketplace.search import ListingPage, search_listings
+
+DOCUMENT = """query($text: String, $baseModel: String, $first: Int, $after: String) {
+    listings(text: $text, baseModel: $baseModel, first: $first, after: $after) {
+        nodes { id seller { namespace } } totalCount pageInfo { hasNextPage endCursor } } }"""
 
 
-async def search(market: Market, tenant: Any, text: str | None, first: int, after: str | None = None) -> ListingPage:
-    async with market.database.unit_of_work(tenant.tenant_id) as uow:
-        return await search_listings(uow, text, first, after)
+async def search(
+    api: Any, text: str | None, first: int | None = 10, tenant: Any = None, **given: Any
+) -> dict[str, Any]:
+    answer = await api.graphql(DOCUMENT, tenant, text=text, first=first, **given)
+    assert "errors" not in answer, answer
+    return answer["data"]["listings"]
 
 
-async def test_pages_lead_through_all_matches_newest_first(market: Market, seller: Any, buyer: Any) -> None:
+async def test_pages_lead_through_all_matches_newest_first(api: Any, market: Market, seller: Any) -> None:
     word = f"z{secrets.token_hex(6)}"
     published = []
     for index in range(5):
@@ -24,65 +32,71 @@ async def test_pages_lead_through_all_matches_newest_first(market: Market, selle
 
     found, after, sizes = [], None, []
     while True:
-        page = await search(market, buyer, f"lamp {word}", 2, after)
-        found += page.rows
-        sizes.append((len(page.rows), page.has_next))
-        after = page.end_cursor
-        if not page.has_next:
+        page = await search(api, f"lamp {word}", 2, after=after)
+        found += page["nodes"]
+        more, after = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+        sizes.append((len(page["nodes"]), more, page["totalCount"]))
+        if not more:
             break
 
-    assert sizes == [(2, True), (2, True), (1, False)]
-    assert [row.listing.id for row in found] == [listing.id for listing in reversed(published)]
-    assert {row.seller.namespace for row in found} == {seller.slug}
-    assert (await search(market, buyer, f'"{word} lamps"', 10)).rows == []
-    exact = await search(market, buyer, f"{word} -lamps", 10)
-    assert (exact.rows, exact.has_next, exact.end_cursor) == ([], False, None)
-    past_the_end = await search(market, buyer, word, 2, after)
-    assert past_the_end.rows == []
+    assert sizes == [(2, True, 5), (2, True, 5), (1, False, 5)]
+    assert [node["id"] for node in found] == [ids.encode("listing", listing.id) for listing in reversed(published)]
+    assert {node["seller"]["namespace"] for node in found} == {seller.slug}
+    assert (await search(api, f'"{word} lamps"'))["nodes"] == []
+    exact = await search(api, f"{word} -lamps")
+    assert (exact["nodes"], exact["pageInfo"]) == ([], {"hasNextPage": False, "endCursor": None})
+    assert (await search(api, word, after=after))["nodes"] == []
 
 
-async def test_withdrawn_listing_is_found_by_nobody(market: Market, seller: Any, buyer: Any) -> None:
+async def test_withdrawn_listing_is_found_by_nobody(api: Any, market: Market, seller: Any, buyer: Any) -> None:
     word = f"z{secrets.token_hex(6)}"
     listing = await market.publish(seller, title=f"The {word}")
     await market.buy(buyer, listing)
-    assert len((await search(market, buyer, word, 10)).rows) == 1
+    assert len((await search(api, word))["nodes"]) == 1
 
     async with market.database.unit_of_work(seller.tenant_id) as uow:
         await withdraw_listing(uow, listing.id)
 
-    for tenant in (seller, buyer):
-        assert (await search(market, tenant, word, 10)).rows == []
+    for tenant in (None, seller, buyer):
+        assert (await search(api, word, tenant=tenant))["nodes"] == []
 
 
-async def test_without_text_everything_is_listed(market: Market, seller: Any, buyer: Any) -> None:
+async def test_without_text_everything_is_listed(api: Any, market: Market, seller: Any) -> None:
     listing = await market.publish(seller)
-    for text in (None, "  "):
-        [newest] = (await search(market, buyer, text, 1)).rows
-        assert newest.listing.id == listing.id
+    [newest] = (await search(api, None, 1))["nodes"]
+    assert newest["id"] == ids.encode("listing", listing.id)
+
+
+async def test_listings_are_found_by_base_model(api: Any, market: Market, seller: Any) -> None:
+    word = f"z{secrets.token_hex(6)}"
+    listing = await market.publish(seller, title=f"The {word}")
+    assert len((await search(api, word, baseModel=listing.base_model))["nodes"]) == 1
+    assert (await search(api, word, baseModel="acme/another"))["nodes"] == []
 
 
 @pytest.mark.parametrize(
-    ("text", "first", "after", "field"),
+    ("given", "field"),
     [
-        (None, 0, None, "first"),
-        (None, 101, None, "first"),
-        (None, -1, None, "first"),
-        ("x" * 201, 1, None, "text"),
-        ("\0", 1, None, "text"),
-        (None, 1, "", "after"),
-        (None, 1, "b2Zmc2V0OjI=", "after"),
-        (None, 1, "é", "after"),
-        (None, 1, "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTkgMDFhMWY4YjYtYTE2My03ZjJhLWFjZjktMGRlZjZiYzAxMGVj", "after"),
+        ({"first": 0}, "first"),
+        ({"first": 101}, "first"),
+        ({"first": -1}, "first"),
+        ({"text": "x" * 201}, "text"),
+        ({"text": "\0"}, "text"),
+        ({"baseModel": "x" * 201}, "baseModel"),
+        ({"after": ""}, "after"),
+        ({"after": "b2Zmc2V0OjI="}, "after"),
+        ({"after": "é"}, "after"),
+        ({"after": "1_2_3"}, "after"),
+        ({"after": "9" * 40 + "_" + "0" * 32}, "after"),
     ],
 )
-async def test_malformed_request_is_refused(
-    market: Market, buyer: Any, text: str | None, first: int, after: str | None, field: str
-) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        await search(market, buyer, text, first, after)
-    assert refused.value.field == field
+async def test_malformed_request_is_refused(api: Any, given: dict[str, Any], field: str) -> None:
+    answer = await api.graphql(DOCUMENT, **given)
+    [error] = answer["errors"]
+    assert answer["data"] is None
+    assert (error["extensions"]["code"], error["extensions"]["field"]) == ("INVALID_INPUT", field)
 
 
-@pytest.mark.parametrize("text", ["'", '"', "a & | !", "\\", "(((", "%_", "🙂", ":*"])
-async def test_any_text_is_a_search(market: Market, buyer: Any, text: str) -> None:
-    assert isinstance(await search(market, buyer, text, 1), ListingPage)
+@pytest.mark.parametrize("text", ["'", '"', "a & | !", "\\", "(((", "%_", "🙂", ":*", "  ", ""])
+async def test_any_text_is_a_search(api: Any, text: str) -> None:
+    assert (await search(api, text, 1))["nodes"] == []

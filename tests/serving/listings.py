@@ -19,6 +19,7 @@ async def publish(seller: ServingTenant, adapter: MadeAdapter, *more: MadeAdapte
         listing = Listing(
             adapter_id=version.adapter_id,
             name=secrets.token_hex(4),
+            base_model=TINY,
             title="Support tone",
             description="",
             licence="apache-2.0",

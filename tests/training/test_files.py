@@ -80,7 +80,7 @@ async def test_another_purpose_is_refused(api, sign_up):
 async def test_foreign_files_do_not_exist(api, sign_up, services: Services):
     tenant, stranger = await sign_up(), await sign_up()
     made = (await upload(api, tenant, jsonl())).json()
-    unknown = "file_" + "0" * 26
+    unknown = "file_" + "0" * 32
     for method, suffix in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
         foreign = await api.client.request(method, f"/v1/files/{made['id']}{suffix}", headers=stranger.headers)
         absent = await api.client.request(method, f"/v1/files/{unknown}{suffix}", headers=stranger.headers)

@@ -130,7 +130,7 @@ async def test_a_set_that_is_too_small_is_refused(api, services, sign_up):
     ("given", "field", "code"),
     [
         ({"baseModel": "acme/none"}, "baseModel", "NOT_FOUND"),
-        ({"dataSetId": "file_" + "0" * 26}, "dataSetId", "NOT_FOUND"),
+        ({"dataSetId": "file_" + "0" * 32}, "dataSetId", "NOT_FOUND"),
         ({"spec": {"rank": 0}}, "spec.rank", "INVALID_INPUT"),
         ({"spec": {"learningRate": -1}}, "spec.learningRate", "INVALID_INPUT"),
         ({"spec": {"scheduler": "cubic"}}, "spec", "INVALID_INPUT"),

@@ -7,6 +7,7 @@ import httpx
 from arq.connections import ArqRedis
 
 from tunery.app.database_urls import role_url
+from tunery.app.schema import core_schema
 from tunery.app.settings import Settings
 from tunery.billing.plans import start_free_plan
 from tunery.billing.stripe_gateway import StripeGateway
@@ -14,9 +15,13 @@ from tunery.billing.tasks import StripeEventHandlers
 from tunery.core.clock import Clock, SystemClock
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database
 from tunery.core.events import Events
+from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.graphql.planner.planner import Planner
 from tunery.marketplace.entitle import STRIPE_HANDLERS
+from tunery.tenants.api_keys import KEY_IS_VALID
+from tunery.tenants.remembered_keys import RememberedKeys
 from tunery.tenants.sign_up import TenantSignedUp
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.data_sets import DataSetLimits
@@ -39,6 +44,9 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(DataSetLimits, DataSetLimits(settings.data_set_max_bytes, settings.data_set_max_line_bytes))
     database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)
     services.add(Database, database)
+    reader = Reader(role_url(settings, APPLICATION_ROLE))
+    services.add(Planner, Planner(core_schema, reader, KEY_IS_VALID))
+    services.add(RememberedKeys, RememberedKeys(database))
     # Connects when it is first used: an API process starts and serves without Redis.
     redis = ArqRedis.from_url(settings.redis_url)
     services.add(ArqRedis, redis)
@@ -52,6 +60,7 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         finally:
             await services.get(StripeGateway).close()
             await redis.aclose()
+            await reader.close()
             await database.close()
 
 

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 
-from tunery.app.processes import listen, serve_http, serve_queue
+from tunery.app.servers import listen, serve_http, serve_queue
 from tunery.app.settings import Settings
 from tunery.core.database import Database, is_connection_failure
 from tunery.core.logs import get_logger

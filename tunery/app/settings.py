@@ -4,6 +4,7 @@ import base64
 import binascii
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -55,6 +56,41 @@ class Settings(BaseSettings):
     data_set_max_bytes: int = Field(512 * 1024**2, gt=0, description="largest data set, in bytes")
     data_set_max_line_bytes: int = Field(1024**2, gt=0, description="longest line of a data set, in bytes")
 
+    environment: Literal["development", "production"] = Field(
+        "production",
+        description="development opens introspection, GraphiQL and suggestions of /graphql; "
+        "`tunery up` and `tunery demo` choose it on a loopback address",
+    )
+    cors_origins: str = Field(
+        "", description="origins whose pages may call the API, separated by commas, e.g. https://console.example.com"
+    )
+    public_cache_seconds: int = Field(
+        60, ge=0, description="how long caches may keep public answers of GET /graphql, in seconds"
+    )
+    rate_limit_points: int = Field(
+        10_000, gt=0, description="GraphQL points that an API key may spend at once; its organisation twice as many"
+    )
+    rate_limit_per_second: float = Field(
+        500, gt=0, description="GraphQL points per second that an API key regains; its organisation twice as many"
+    )
+    anonymous_rate_limit_points: int = Field(
+        2_000, gt=0, description="GraphQL points that an address may spend at once without an API key"
+    )
+    anonymous_rate_limit_per_second: float = Field(
+        50, gt=0, description="GraphQL points per second that an address regains without an API key"
+    )
+
+    tracing_endpoint: str | None = Field(
+        None, description="where spans go, OTLP over HTTP, e.g. http://collector:4318/v1/traces; unset: no tracing"
+    )
+    tracing_per_second: float = Field(
+        5,
+        ge=0,
+        description="requests per second that a process traces at most; those whose traceparent asks come on top",
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses of proxies whose X-Forwarded-For is believed, separated by commas; * believes all"
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     @field_validator("root_key")
@@ -63,6 +99,10 @@ class Settings(BaseSettings):
         if value is not None:
             decode_root_key(value.get_secret_value())
         return value
+
+    @property
+    def cors_origin_list(self) -> list[str]:
+        return [origin for part in self.cors_origins.split(",") if (origin := part.strip().rstrip("/"))]
 
     @property
     def base_url(self) -> str:

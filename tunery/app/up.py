@@ -68,7 +68,7 @@ class Up:
         durable: bool = True,
         programs: tuple[Program, ...] = PROGRAMS,
     ) -> None:
-        self.settings = settings
+        self.settings = _for_development(settings)
         self.data_dir = data_dir
         self.embedded: list[str] = []
         self._report = report
@@ -242,6 +242,14 @@ class Up:
     def _fill_embedded(self, **values: Any) -> None:
         self._fill(**values)
         self.embedded.extend(values)
+
+
+def _for_development(settings: Settings) -> Settings:
+    """Unless they say otherwise, or others than this machine can call it."""
+    loopback = settings.host in ("127.0.0.1", "::1", "localhost") and settings.public_url is None
+    if "environment" in settings.model_fields_set or not loopback:
+        return settings
+    return settings.model_copy(update={"environment": "development"})
 
 
 def check_address(host: str, port: int) -> None:

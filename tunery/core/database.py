@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import URL, BigInteger, DateTime, MetaData, Numeric, Text, Uuid, make_url, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
@@ -139,10 +140,17 @@ class Database:
 
 def is_connection_failure(error: BaseException) -> bool:
     """Whether the database went away (restart, fail-over) or has none free, rather than refused a statement."""
+    if sqlstate_of(error).startswith(AWAY):
+        return True
     if isinstance(error, DBAPIError):
-        state: str = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or isinstance(error.orig, OSError) or state.startswith(AWAY)
-    return isinstance(error, ConnectionError | TimeoutError | PoolTimeout)
+        return error.connection_invalidated or isinstance(error.orig, OSError)
+    return isinstance(error, ConnectionError | TimeoutError | PoolTimeout | asyncpg.InterfaceError)
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """PostgreSQL's code for what it refused, '' when the error is none of PostgreSQL's."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(original, "sqlstate", None) or ""
 
 
 def sqlalchemy_url(url: str) -> URL:

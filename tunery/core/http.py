@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tunery.core.database import is_connection_failure
+from tunery.core.database import is_connection_failure, sqlstate_of
 from tunery.core.errors import (
     Conflict,
     DomainError,
@@ -34,6 +33,9 @@ _STATUSES = {
 
 NOT_IN_REPERTOIRE = "22021"
 """PostgreSQL's SQLSTATE for text that it can't store."""
+
+QUERY_CANCELED = "57014"
+"""PostgreSQL's SQLSTATE for a statement that ran into its time limit."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -69,6 +71,10 @@ def openai_errors(handler: Handler) -> Handler:
     return handle
 
 
+class TooSlow(DomainError):
+    code = "TOO_SLOW"
+
+
 class UnexpectedFault(DomainError):
     code = "INTERNAL_ERROR"
 
@@ -78,8 +84,11 @@ def fault(error: BaseException, request_id: str | None) -> DomainError:
     if is_connection_failure(error):
         log.warning("database unavailable", error=str(error))
         return Unavailable("the database does not answer; try again in a moment")
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == NOT_IN_REPERTOIRE:
+    if sqlstate_of(error) == NOT_IN_REPERTOIRE:
         return InvalidInput("text can't hold the character NUL")
+    if sqlstate_of(error) == QUERY_CANCELED:
+        log.warning("statement timed out", error=str(error))
+        return TooSlow("the answer took longer than a request may: ask for shorter pages or fewer fields")
     log.error("unexpected fault", exc_info=error)
     return UnexpectedFault(f"something went wrong on our side; quote request {request_id} when you report it")
 

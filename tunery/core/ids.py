@@ -1,8 +1,7 @@
-"""Opaque ids for the outside world: a prefix that tells the kind, and the row's UUID in base 32.
+"""Opaque ids for the outside world: a prefix that tells the kind, and the row's UUID in hexadecimal.
 
-Inside, rows have a UUIDv7 (made by PostgreSQL's `uuidv7()`; a tenant's is made before
-its row, and random). Outside, the same 128 bits are 26 characters of
-Crockford's alphabet in lower case (https://www.crockford.com/base32.html): `job_01k9…`.
+Inside, rows have a UUIDv7 (made by PostgreSQL's `uuidv7()`; a tenant's is made before its row, and random). Outside,
+the same 128 bits are 32 digits, which PostgreSQL prints as well as Python: `job_0199f3…`.
 """
 
 import re
@@ -10,10 +9,7 @@ from uuid import UUID
 
 from tunery.core.errors import NotFound
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
-_LENGTH = 26
-_SHAPE = re.compile(f"([a-z]+)_([{_ALPHABET}]{{{_LENGTH}}})")
+_SHAPE = re.compile("([a-z]+)_([0-9a-f]{32})")
 
 PREFIXES = {
     "tenant": "org",
@@ -30,23 +26,29 @@ PREFIXES = {
 }
 
 
+_KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
+
+
 def encode(kind: str, identifier: UUID) -> str:
-    """The outside id of a row, e.g. `job_01k9xw7m3v…`."""
-    number = identifier.int
-    digits = [_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5)]
-    return f"{PREFIXES[kind]}_{''.join(digits)}"
+    """The outside id of a row, e.g. `job_0199f3a17c…`."""
+    return f"{PREFIXES[kind]}_{identifier.hex}"
 
 
 def decode(kind: str, text: str, *, field: str | None = None) -> UUID:
     """The row's UUID. Raises NotFound for any text that is no id of this kind: a malformed id and an unknown one
     are the same to the caller.
     """
+    return UUID(hex=digits_of(kind, text, field=field))
+
+
+def digits_of(kind: str, text: str, *, field: str | None = None) -> str:
+    """The UUID's digits, which PostgreSQL takes as well. Raises as `decode` does."""
     match = _SHAPE.fullmatch(text)
     if match is None or match[1] != PREFIXES[kind]:
         raise NotFound(kind, text, field=field)
-    number = 0
-    for letter in match[2]:
-        number = number << 5 | _VALUES[letter]
-    if number >= 1 << 128:
-        raise NotFound(kind, text, field=field)
-    return UUID(int=number)
+    return match[2]
+
+
+def kind_of(text: str) -> str | None:
+    """What an id's prefix says that it is an id of."""
+    return _KINDS.get(text.partition("_")[0])

@@ -1,19 +1,21 @@
 """What every resolver gets: the process's parts and who is calling."""
 
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
 import strawberry
+from graphql import GraphQLResolveInfo
 
 from tunery.core.database import Database
 from tunery.core.errors import Unauthenticated
 from tunery.core.identity import Identity
 from tunery.core.services import Services
+from tunery.graphql.access import PUBLIC
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Context:
     """One request. `refusal` says why there is no identity; `signUp` alone works without one."""
 
@@ -21,6 +23,10 @@ class Context:
     request_id: str
     identity: Identity | None
     refusal: Unauthenticated | None
+    authorization: str | None = None
+    """What the identity was made of."""
+    plans: dict[Any, Any] = field(default_factory=dict)
+    """Of the operation's fields, for the shape that its variables have."""
 
     @property
     def caller(self) -> Identity:
@@ -28,6 +34,11 @@ class Context:
         if self.identity is None:
             raise self.refusal or Unauthenticated("send your API key: Authorization: Bearer tnr_…")
         return self.identity
+
+    def require(self, permission: str) -> None:
+        """Raises Unauthenticated unless the caller has the permission. Every member has every one."""
+        if permission != PUBLIC and self.identity is None:
+            raise self.refusal or Unauthenticated("send your API key: Authorization: Bearer tnr_…")
 
     @property
     def database(self) -> Database:
@@ -38,3 +49,4 @@ class Context:
 
 
 Info = strawberry.Info[Context, None]
+ResolveInfo: TypeAlias = GraphQLResolveInfo[Context]

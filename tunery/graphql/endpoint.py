@@ -1,45 +1,446 @@
-"""`/graphql`: POST for queries and mutations, POST with `accept: text/event-stream` for subscriptions (SSE)."""
+"""`/graphql`: GraphQL over HTTP, subscriptions as server-sent events, a price for every operation.
 
-from collections.abc import Awaitable, Callable
+POST  {"query" or "documentId", "variables", "operationName"}
+GET   ?documentId=…&variables=…&operationName=…   trusted queries; public ones may be cached
+"""
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse, process_result
-from strawberry.schema import BaseSchema
-from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL
-from strawberry.types import ExecutionResult
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+
+import msgspec
+from graphql import GraphQLError, OperationType
+from starlette.types import Receive, Scope, Send
+from strawberry.http.ides import get_graphql_ide_html
 
 from tunery.core.errors import Unauthenticated
 from tunery.core.identity import Identity
 from tunery.core.services import Services
+from tunery.graphql.compression import LEAST_BYTES, compress, takes_gzip
 from tunery.graphql.context import Context
+from tunery.graphql.cost import writing_cost
+from tunery.graphql.documents import Document, Documents, Operation
 from tunery.graphql.errors import public_error
+from tunery.graphql.event_stream import Header, send_single, send_stream
+from tunery.graphql.executor import Answer, Executor
+from tunery.graphql.limits import Limits
+from tunery.graphql.planner.planner import Run
+from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
+from tunery.graphql.requests import (
+    EVENT_STREAM,
+    JSON,
+    Accepted,
+    Disconnected,
+    GraphQLRequest,
+    MediaType,
+    Refused,
+    accepted,
+    decode_post,
+    read_get,
+    read_post,
+)
+from tunery.graphql.trusted_documents import TrustedDocuments
+
+READING_POINTS = 10
+"""For each begun READING_CHARACTERS of a document that this process does not know, and for variables that need another
+plan: parsing, validating and planning take longer than most answers.
+"""
+READING_CHARACTERS = 1_000
+TENANT_FACTOR = 2
+"""A tenant may spend as much as so many of its API keys."""
+MOST_KEPT_BUCKETS = 10_000
+MOST_REMEMBERED = 4_000
+LONGEST_REMEMBERED = 2_000
+"""Requests, and bytes of one: eight megabytes in all."""
+
+_ALLOW = (b"allow", b"GET, HEAD, POST")
+_ALLOW_POST = (b"allow", b"POST")
+_GZIP = (b"content-encoding", b"gzip")
+_VARY = (b"vary", b"accept, accept-encoding")
+_PRIVATE = (b"cache-control", b"private, no-store")
 
 
-class GraphQLEndpoint(GraphQL[Context, None]):
-    """Strawberry's ASGI view with our context and our errors. No IDE, no GET, no WebSocket."""
+@dataclass(frozen=True)
+class GraphQLOptions:
+    """`development` opens what the public has no need of: introspection, GraphiQL, suggestions.
+
+    Points are the rate limits' unit: one for each object that an answer may hold.
+    """
+
+    development: bool = False
+    limits: Limits = field(default_factory=Limits)
+    public_cache_seconds: int = 60
+    points: int = 10_000
+    points_per_second: float = 500
+    anonymous_points: int = 2_000
+    anonymous_points_per_second: float = 50
+
+
+def buckets_of(identity: Identity | None, client: str, options: GraphQLOptions) -> tuple[Bucket, ...]:
+    """What a request is paid from: its API key's and its tenant's bucket, or without a key that of its address."""
+    if identity is None:
+        name = f"address:{_network(client)}"
+        return (Bucket(name, options.anonymous_points, options.anonymous_points_per_second),)
+    points, per_second = options.points, options.points_per_second
+    return (
+        Bucket(f"key:{identity.api_key_id}", points, per_second),
+        Bucket(f"tenant:{identity.tenant_id}", TENANT_FACTOR * points, TENANT_FACTOR * per_second),
+    )
+
+
+def _network(client: str) -> str:
+    """An IPv6 client has a whole /64 to call from."""
+    return str(ip_network(f"{client}/64", strict=False)) if ":" in client and "%" not in client else client
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request under way."""
+
+    scope: Scope
+    send: Send
+    headers: Mapping[bytes, bytes]
+    accepted: Accepted
+    is_get: bool
+
+
+class _RequestErrors(Exception):
+    """The document can't be executed: answered without `data`."""
+
+    def __init__(self, errors: Sequence[GraphQLError]) -> None:
+        super().__init__()
+        self.errors = errors
+
+
+class _Prepared(NamedTuple):
+    """What a request asks for: `run` where the planner can answer."""
+
+    operation: Operation
+    variables: Mapping[str, Any]
+    requested: int
+    run: Run | None
+
+
+class GraphQLEndpoint:
+    """An ASGI application. It wants `request_id` in the scope, and an error middleware around it.
+
+    Starlette's requests, headers and responses are left out on purpose: they took twice the time of all else here.
+    """
 
     def __init__(
-        self, schema: BaseSchema, services: Services, authenticate: Callable[[str | None], Awaitable[Identity]]
+        self,
+        documents: Documents,
+        trusted: TrustedDocuments,
+        executor: Executor,
+        services: Services,
+        authenticate: Callable[[str | None], Awaitable[Identity]],
+        rate_limiter: RateLimiter,
+        options: GraphQLOptions,
     ) -> None:
-        super().__init__(
-            schema, graphql_ide=None, allow_queries_via_get=False, subscription_protocols=(GRAPHQL_SSE_PROTOCOL,)
-        )
+        self._documents = documents
+        self._trusted = trusted
+        self._executor = executor
         self._services = services
         self._authenticate = authenticate
+        self._rate_limiter = rate_limiter
+        self._options = options
+        self._prepared: dict[bytes, _Prepared] = {}
+        """Of planned queries, by the request's body."""
+        self._ide = get_graphql_ide_html("graphiql").encode() if options.development else None
+        self._buckets: dict[int, tuple[Bucket, ...]] = {}  # by the number of the API key: a UUID takes 0.5 µs to hash
 
-    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002 - Strawberry's signature
-        identity: Identity | None = None
-        refusal: Unauthenticated | None = None
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        exchange = _Exchange(scope, send, headers, accepted(headers.get(b"accept")), scope["method"] in ("GET", "HEAD"))
         try:
-            identity = await self._authenticate(request.headers.get("authorization"))
+            await self._handle(exchange, receive)
+        except Refused as refused:
+            await self._send_refusal(exchange, refused)
+        except _RequestErrors as wrong:
+            await self._send_request_errors(exchange, wrong.errors)
+        except Disconnected:
+            return
+
+    async def _handle(self, exchange: _Exchange, receive: Receive) -> None:
+        """Raises Refused, _RequestErrors, Disconnected."""
+        scope, headers, kinds = exchange.scope, exchange.headers, exchange.accepted
+        if scope["method"] == "POST":
+            body = await read_post(headers, receive)
+            request = None
+        elif exchange.is_get:
+            if b"text/html" in headers.get(b"accept", b"") and b"documentId" not in scope["query_string"]:
+                await self._send_ide(exchange.send)
+                return
+            body, request = b"", read_get(scope["query_string"])
+        else:
+            raise Refused(405, "METHOD_NOT_ALLOWED", "send POST, or GET for a trusted query", (_ALLOW,))
+        if kinds.media is None and not kinds.stream:
+            message = "answers come as application/graphql-response+json, application/json or text/event-stream"
+            raise Refused(406, "NOT_ACCEPTABLE", message)
+        identity, refusal = None, None
+        authorization = headers.get(b"authorization")
+        presented = None if authorization is None else authorization.decode("latin-1")
+        try:
+            identity = await self._authenticate(presented)
         except Unauthenticated as error:
             refusal = error
-        return Context(self._services, request.scope["request_id"], identity, refusal)
+        buckets = self._buckets_of(identity, scope)
+        prepared = self._prepared.get(body)
+        if prepared is None:
+            prepared = await self._prepare(request or decode_post(body), buckets)
+            self._remember(body, prepared)
+        context = Context(self._services, scope["request_id"], identity, refusal, presented)
+        await self._answer(exchange, prepared, context, buckets, receive)
 
-    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        if result.errors:
-            result.errors = [public_error(error, request.scope["request_id"]) for error in result.errors]
-        return process_result(result)
+    async def _prepare(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> _Prepared:
+        """All that a request says, whoever sends it. Raises Refused, _RequestErrors."""
+        operation, variables = await self._operation(request, buckets), request.variables or {}
+        if operation.is_new(variables):
+            await self._take(buckets, READING_POINTS)
+        return _Prepared(operation, variables, operation.cost(variables), self._executor.prepare(operation, variables))
+
+    def _remember(self, body: bytes, prepared: _Prepared) -> None:
+        """Many requests are the same to the letter: pages that everybody opens, clients that poll."""
+        if prepared.run is not None and 0 < len(body) <= LONGEST_REMEMBERED:
+            if len(self._prepared) >= MOST_REMEMBERED:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[body] = prepared
+
+    async def _answer(
+        self,
+        exchange: _Exchange,
+        prepared: _Prepared,
+        context: Context,
+        buckets: Sequence[Bucket],
+        receive: Receive,
+    ) -> None:
+        """Raises Refused, _RequestErrors."""
+        operation, variables, requested, run = prepared
+        kind = operation.kind
+        if kind is not OperationType.QUERY:
+            self._check_kind(exchange, kind)
+        capacity = buckets[0].capacity
+        most = capacity if operation.document.trusted else min(self._options.limits.nodes, capacity)
+        if requested > most:
+            message = f"an operation may cost {most} points, this one costs {requested}: ask for shorter pages"
+            raise _RequestErrors([GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE"})])
+        taken = await self._take(buckets, requested)
+        if kind is OperationType.SUBSCRIPTION:
+            await self._stream(exchange, operation, variables, context, taken, receive)
+            return
+        answer = await self._executor.execute(operation, variables, context, run)
+        actual = _actual_cost(answer, operation, variables, requested)
+        if actual < requested:
+            self._rate_limiter.give_back(buckets, requested - actual)
+        await self._send_answer(exchange, operation, answer, taken, requested, actual)
+
+    def _buckets_of(self, identity: Identity | None, scope: Scope) -> tuple[Bucket, ...]:
+        if identity is None:
+            return buckets_of(None, scope["client"][0] if scope.get("client") else "unknown", self._options)
+        buckets = self._buckets.get(identity.api_key_id.int)
+        if buckets is None:
+            if len(self._buckets) >= MOST_KEPT_BUCKETS:
+                self._buckets.clear()
+            buckets = self._buckets[identity.api_key_id.int] = buckets_of(identity, "", self._options)
+        return buckets
+
+    async def _operation(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> Operation:
+        """What is to be executed. Raises Refused, _RequestErrors."""
+        trusted_id = request.trusted_id()
+        if trusted_id is None:
+            document = await self._read(request.query or "", buckets)
+        else:
+            found = self._trusted.find(trusted_id)
+            if found is None:
+                raise _RequestErrors([_unknown_document(trusted_id)])
+            document = found
+        if document.errors:
+            raise _RequestErrors(document.errors)
+        try:
+            return document.operation(request.operation_name)
+        except GraphQLError as error:
+            raise _RequestErrors([error]) from None
+
+    async def _read(self, text: str, buckets: Sequence[Bucket]) -> Document:
+        """Raises Refused."""
+        if text not in self._documents:
+            await self._take(buckets, READING_POINTS * (1 + len(text) // READING_CHARACTERS))
+        return self._documents.get(text)
+
+    async def _take(self, buckets: Sequence[Bucket], points: int) -> Taken:
+        """Raises Refused."""
+        taken = self._rate_limiter.take(buckets, points)
+        if not isinstance(taken, Taken):
+            taken = await taken
+        if taken.allowed:
+            return taken
+        seconds = max(1, taken.retry_after)
+        message = f"this costs {points} points, {taken.remaining} of {taken.limit} are left; try again in {seconds} s"
+        raise Refused(429, "RATE_LIMITED", message, ((b"retry-after", b"%d" % seconds), *_rate_headers(taken)))
+
+    def _check_kind(self, exchange: _Exchange, kind: OperationType) -> None:
+        """Raises Refused."""
+        if exchange.is_get:
+            raise Refused(405, "METHOD_NOT_ALLOWED", f"send a {kind.value} by POST", (_ALLOW_POST,))
+        if kind is OperationType.SUBSCRIPTION and not exchange.accepted.stream:
+            message = f"a subscription is answered by events: send the header accept: {EVENT_STREAM}"
+            raise Refused(406, "NOT_ACCEPTABLE", message)
+
+    async def _stream(
+        self,
+        exchange: _Exchange,
+        operation: Operation,
+        variables: Mapping[str, Any],
+        context: Context,
+        taken: Taken,
+        receive: Receive,
+    ) -> None:
+        found = await self._executor.subscribe(operation, variables, context)
+        headers = _rate_headers(taken)
+        if isinstance(found, Answer):
+            await send_single(_json_of(found), headers, exchange.send)
+        else:
+            await send_stream(_events(found, context.request_id), headers, receive, exchange.send)
+
+    async def _send_answer(
+        self,
+        exchange: _Exchange,
+        operation: Operation,
+        answer: Answer,
+        taken: Taken,
+        requested: int,
+        actual: int,
+    ) -> None:
+        media = exchange.accepted.media
+        cacheable = exchange.is_get and operation.is_public
+        if cacheable and media is not None and answer.data is not None and not answer.errors:
+            await self._send_public(exchange, answer.data, media)
+            return
+        remaining = min(taken.limit, taken.remaining + requested - actual)
+        extensions = b',"extensions":{"cost":{"requested":%d,"actual":%d,"remaining":%d,"limit":%d}}}' % (
+            requested,
+            actual,
+            remaining,
+            taken.limit,
+        )
+        if answer.data is not None and not answer.errors:
+            body = b"".join((b'{"data":', answer.data, extensions))
+        else:
+            body = _json_of(answer)[:-1] + extensions
+        rates = (
+            (b"x-ratelimit-limit", b"%d" % taken.limit),
+            (b"x-ratelimit-remaining", b"%d" % remaining),
+            (b"x-ratelimit-reset", b"%d" % taken.reset_seconds),
+        )
+        if media is None:
+            await send_single(body, rates, exchange.send)
+            return
+        status = 200 if answer.data is not None else media.request_error_status
+        headers = (*rates, _PRIVATE, _VARY) if exchange.is_get else rates
+        await _send(exchange, status, media, body, headers)
+
+    async def _send_public(self, exchange: _Exchange, data: bytes, media: MediaType) -> None:
+        """The same for everybody, so without the price that this caller paid. Shared caches may keep it."""
+        # Weak: the same answer may leave compressed.
+        etag = b'W/"%b"' % hashlib.blake2b(data, digest_size=16).hexdigest().encode()
+        headers = (
+            (b"cache-control", b"public, max-age=%d" % self._options.public_cache_seconds),
+            (b"etag", etag),
+            _VARY,
+        )
+        if _matches(exchange.headers.get(b"if-none-match", b""), etag):
+            await exchange.send({"type": "http.response.start", "status": 304, "headers": list(headers)})
+            await exchange.send({"type": "http.response.body", "body": b""})
+            return
+        await _send(exchange, 200, media, b"".join((b'{"data":', data, b"}")), headers)
+
+    async def _send_request_errors(self, exchange: _Exchange, errors: Iterable[GraphQLError]) -> None:
+        request_id = exchange.scope["request_id"]
+        body = _json_of(Answer(None, [public_error(error, request_id) for error in errors]))
+        media = exchange.accepted.media
+        if media is None:  # readers of events see no status and no other body
+            await send_single(body, (), exchange.send)
+            return
+        headers = (_PRIVATE, _VARY) if exchange.is_get else ()
+        await _send(exchange, media.request_error_status, media, body, headers)
+
+    async def _send_refusal(self, exchange: _Exchange, refused: Refused) -> None:
+        error = GraphQLError(refused.message, extensions={"code": refused.code})
+        media = exchange.accepted.media or JSON
+        headers = (*refused.headers, _PRIVATE) if exchange.is_get else refused.headers
+        await _send(exchange, refused.status, media, _json_of(Answer(None, [error])), headers)
+
+    async def _send_ide(self, send: Send) -> None:
+        """Raises Refused where it is off."""
+        if self._ide is None:
+            raise Refused(404, "NOT_FOUND", "there is no page here; send POST")
+        headers = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-length", b"%d" % len(self._ide)),
+            _PRIVATE,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._ide})
+
+
+async def _send(exchange: _Exchange, status: int, media: MediaType, body: bytes, headers: tuple[Header, ...]) -> None:
+    if len(body) >= LEAST_BYTES and takes_gzip(exchange.headers.get(b"accept-encoding")):
+        body = await compress(body)
+        headers = (*headers, _GZIP)
+    send = exchange.send
+    fields = [media.header, (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _events(answers: AsyncIterator[Answer], request_id: str) -> AsyncGenerator[bytes, None]:
+    """Each answer as JSON. A fault is the last one: the stream's status is out already."""
+    try:
+        if isinstance(answers, AsyncGenerator):
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield _json_of(answer)
+        else:
+            async for answer in answers:
+                yield _json_of(answer)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: logged, and shown as its request id alone
+        fault = GraphQLError(str(error), original_error=error)
+        yield _json_of(Answer(b"null", [public_error(fault, request_id)]))
+
+
+def _json_of(answer: Answer) -> bytes:
+    parts = []
+    if answer.data is not None:
+        parts.append(b'"data":' + answer.data)
+    if answer.errors:
+        parts.append(b'"errors":' + msgspec.json.encode([error.formatted for error in answer.errors]))
+    return b"{%b}" % b",".join(parts)
+
+
+def _actual_cost(answer: Answer, operation: Operation, variables: Mapping[str, Any], requested: int) -> int:
+    """Of what was reserved: the objects that came. A brace in a text counts, too, but never beyond the reservation."""
+    objects = answer.data.count(b"{") - 1 if answer.data is not None else 0
+    if operation.kind is OperationType.MUTATION:
+        objects += writing_cost(operation.node, operation.document.fragments, variables)
+    return min(requested, max(1, objects))
+
+
+def _rate_headers(taken: Taken) -> tuple[Header, ...]:
+    return (
+        (b"x-ratelimit-limit", b"%d" % taken.limit),
+        (b"x-ratelimit-remaining", b"%d" % taken.remaining),
+        (b"x-ratelimit-reset", b"%d" % taken.reset_seconds),
+    )
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    """RFC 9110's weak comparison."""
+    return any(part.strip() in (b"*", etag, etag[2:]) for part in if_none_match.split(b","))
+
+
+def _unknown_document(identifier: str) -> GraphQLError:
+    message = f"there is no trusted document {identifier[:80]!r}"
+    return GraphQLError(message, extensions={"code": "PERSISTED_QUERY_NOT_FOUND"})

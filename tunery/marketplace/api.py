@@ -1,233 +1,212 @@
-"""Listings and purchases in GraphQL."""
+"""Listings, purchases and sales in GraphQL."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Annotated
 
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Uuid, func, literal_column
 from strawberry.scalars import JSON
 
 from tunery.core import ids
-from tunery.core.errors import NotFound
-from tunery.graphql.connections import PageInfo
+from tunery.core.database import CURRENT_TENANT
+from tunery.graphql.access import PUBLIC
+from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
-from tunery.graphql.errors import UserError, user_errors
+from tunery.graphql.errors import UserErrors, user_errors
+from tunery.graphql.node import Node
+from tunery.graphql.planner.declare import (
+    Conditions,
+    Row,
+    column,
+    global_id,
+    id_of,
+    many,
+    one,
+    operation,
+    planned,
+    reference,
+    root,
+    text_up_to,
+)
 from tunery.marketplace import models
 from tunery.marketplace.publish import publish_listing, withdraw_listing
 from tunery.marketplace.purchase import purchase_listing
-from tunery.marketplace.search import search_listings
 
-PAGE = 20
+READ, BUY, SELL = "marketplace:read", "marketplace:buy", "marketplace:sell"
+LONGEST_TEXT = 200
+ENGLISH: ColumnElement[str] = literal_column("'english'::regconfig")
+CALLER = literal_column(f"(SELECT {CURRENT_TENANT})", Uuid())
 
 
-@strawberry.type
+def newest_number(version: Row) -> Sequence[ColumnElement[int]]:
+    return [version.number.desc()]
+
+
+def newest(row: Row) -> Sequence[ColumnElement[object]]:
+    """UUIDv7 rises with time."""
+    return [row.id.desc()]
+
+
+def last_published(listing: Row) -> Sequence[ColumnElement[object]]:
+    return [listing.published_at.desc(), listing.id.desc()]
+
+
+@planned(models.Seller, description="An organisation that sells.")
 class Seller:
-    namespace: str = strawberry.field(description="On the hub: the first half of its repositories' names.")
-    name: str
-
-    @classmethod
-    def of(cls, row: models.Seller) -> Self:
-        return cls(namespace=row.namespace, name=row.name)
+    namespace: str = column(description="On the hub: the first half of its repositories' names.")
+    name: str = column(description="The organisation's name.")
 
 
-@strawberry.type(description="An adapter version as it is offered.")
+@planned(
+    models.ListingVersion,
+    public=models.published_listing_versions,
+    description="An adapter version as it is offered.",
+)
 class ListingVersion:
-    number: int
-    digest: str
-    revision: str = strawberry.field(description="On the hub: the digest's first 40 digits.")
-    base_model: str
-    manifest: JSON = strawberry.field(description="With the verified evaluation under `metrics`.")
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.ListingVersion) -> Self:
-        return cls(
-            number=row.number,
-            digest=row.digest,
-            revision=row.digest[:40],
-            base_model=row.base_model,
-            manifest=JSON(row.manifest),
-            created_at=row.created_at,
-        )
+    number: int = column(description="Rises by one with each version of the adapter.")
+    digest: str = column(description="SHA-256 of the manifest, in hexadecimal.")
+    revision: str = column(lambda v: func.left(v.digest, 40), description="On the hub: the digest's first 40 digits.")
+    base_model: str = column(description="Name of the base model that it was trained on.")
+    manifest: JSON = column(description="With the verified evaluation under `metrics`.")
+    created_at: datetime = column(description="When it was offered.")
 
 
-@strawberry.type(description="An adapter on the marketplace.")
-class Listing:
-    row: strawberry.Private[models.Listing]
-    id: strawberry.ID
-    name: str
-    title: str
-    description: str
-    licence: str
-    price: int = strawberry.field(description="In minor units (cents).")
-    currency: str
-    status: str = strawberry.field(description="published or withdrawn.")
-    published_at: datetime
-
-    @classmethod
-    def of(cls, row: models.Listing) -> Self:
-        return cls(
-            row=row,
-            id=strawberry.ID(ids.encode("listing", row.id)),
-            name=row.name,
-            title=row.title,
-            description=row.description,
-            licence=row.licence,
-            price=row.price,
-            currency=row.currency,
-            status=row.status,
-            published_at=row.published_at,
-        )
-
-    @strawberry.field
-    async def seller(self, info: Info) -> Seller:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            return Seller.of(await uow.session.get_one(models.Seller, self.row.tenant_id))
-
-    @strawberry.field(description="The newest first.")
-    async def versions(self, info: Info) -> list[ListingVersion]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            versions = select(models.ListingVersion).where(models.ListingVersion.listing_id == self.row.id)
-            rows = await uow.session.scalars(versions.order_by(models.ListingVersion.number.desc()))
-            return [ListingVersion.of(row) for row in rows]
+@planned(models.Listing, public=models.published_listings, kind="listing", description="An adapter on the marketplace.")
+class Listing(Node):
+    id: strawberry.ID = global_id("listing")
+    name: str = column(description="The adapter's name: with the seller's namespace, its repository on the hub.")
+    base_model: str = column(description="Name of the base model that it was trained on.")
+    title: str = column(description="One line, for people.")
+    description: str = column(description="What the adapter is for.")
+    licence: str = column(description="An SPDX identifier in lower case, or proprietary.")
+    price: int = column(description="In minor units (cents).")
+    currency: str = column(description="ISO 4217, in lower case.")
+    status: str = column(description="published or withdrawn.")
+    published_at: datetime = column(description="When it came on the market.")
+    seller: Seller = one(lambda listing, seller: seller.tenant_id == listing.tenant_id, description="Who sells it.")
+    versions: list[ListingVersion] = many(
+        lambda listing, version: version.listing_id == listing.id, order=newest_number, description="The newest first."
+    )
+    latest_version: ListingVersion | None = one(
+        lambda listing, version: version.listing_id == listing.id, order=newest_number, description="The newest."
+    )
 
 
-@strawberry.type
-class ListingEdge:
-    node: Listing
-    cursor: str
+@planned(models.Purchase, kind="purchase", description="An order of a listing. It is paid when Stripe says so.")
+class Purchase(Node):
+    id: strawberry.ID = global_id("purchase")
+    price: int = column(description="In minor units (cents).")
+    currency: str = column(description="ISO 4217, in lower case.")
+    licence: str = column(description="Of the listing, on the day of the order.")
+    status: str = column(description="pending, paid or expired.")
+    checkout_url: str | None = column(description="Where to pay.")
+    created_at: datetime = column(description="When it was ordered.")
+    paid_at: datetime | None = column(description="When Stripe reported the payment; null: it has not.")
+    listing: Listing = one(lambda purchase, listing: listing.id == purchase.listing_id, description="What was ordered.")
 
 
-@strawberry.type
-class ListingConnection:
-    edges: list[ListingEdge]
-    page_info: PageInfo
-
-
-@strawberry.type(description="An order of a listing. It is paid when Stripe says so.")
-class Purchase:
-    row: strawberry.Private[models.Purchase]
-    id: strawberry.ID
-    price: int = strawberry.field(description="In minor units (cents).")
-    currency: str
-    licence: str
-    status: str = strawberry.field(description="pending, paid or expired.")
-    checkout_url: str | None = strawberry.field(description="Where to pay.")
-    created_at: datetime
-    paid_at: datetime | None
-
-    @classmethod
-    def of(cls, row: models.Purchase) -> Self:
-        return cls(
-            row=row,
-            id=strawberry.ID(ids.encode("purchase", row.id)),
-            price=row.price,
-            currency=row.currency,
-            licence=row.licence,
-            status=row.status,
-            checkout_url=row.checkout_url,
-            created_at=row.created_at,
-            paid_at=row.paid_at,
-        )
-
-    @strawberry.field
-    async def listing(self, info: Info) -> Listing:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            return Listing.of(await uow.session.get_one(models.Listing, self.row.listing_id))
-
-
-@strawberry.type(description="What a purchase brought the seller. Amounts in minor units (cents).")
+@planned(models.Sale, description="What a purchase brought the seller. Amounts in minor units (cents).")
 class Sale:
-    gross: int
-    fee: int = strawberry.field(description="The platform's part.")
-    net: int
-    currency: str
-    created_at: datetime
+    gross: int = column(description="What the buyer paid.")
+    fee: int = column(description="The platform's part.")
+    net: int = column(description="The seller's part.")
+    currency: str = column(description="ISO 4217, in lower case.")
+    created_at: datetime = column(description="When the payment was reported.")
+    listing: Listing = one(lambda sale, listing: listing.id == sale.listing_id, description="What was sold.")
 
 
-@strawberry.input
+@strawberry.input(description="An adapter version, and how it is offered.")
 class PublishListingInput:
-    adapter_version_id: strawberry.ID
-    title: str
-    description: str
+    adapter_version_id: strawberry.ID = strawberry.field(description="One of your own.")
+    title: str = strawberry.field(description="One line of 3 to 120 characters.")
+    description: str = strawberry.field(description="What the adapter is for, up to 10,000 characters.")
     licence: str = strawberry.field(description="apache-2.0, mit, cc-by-4.0, cc-by-nc-4.0, openrail or proprietary.")
     price: int = strawberry.field(description="In minor units (cents), 50 to 1,000,000.")
-    currency: str = "usd"
+    currency: str = strawberry.field(default="usd", description="usd alone, so far.")
 
 
-@strawberry.type
-class PublishListingPayload:
-    listing: Listing | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of publishListing.")
+class PublishListingPayload(UserErrors):
+    listing: Listing | None = strawberry.field(default=None, description="As it is offered now; null: see userErrors.")
 
 
-@strawberry.input
+@strawberry.input(description="Which listing to take off the market.")
 class WithdrawListingInput:
-    id: strawberry.ID
+    id: strawberry.ID = strawberry.field(description="Of a listing of your own.")
 
 
-@strawberry.type
-class WithdrawListingPayload:
-    listing: Listing | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of withdrawListing.")
+class WithdrawListingPayload(UserErrors):
+    listing: Listing | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
 
 
-@strawberry.input
+@strawberry.input(description="What to order, and where to go after paying.")
 class PurchaseListingInput:
-    listing_id: strawberry.ID
+    listing_id: strawberry.ID = strawberry.field(description="Of a published listing.")
     success_url: str = strawberry.field(description="Where Stripe sends the buyer after paying.")
-    cancel_url: str
+    cancel_url: str = strawberry.field(description="Where Stripe sends a buyer who changed their mind.")
     idempotency_key: str = strawberry.field(description="Of your choice; the same key orders once.")
 
 
-@strawberry.type
-class PurchaseListingPayload:
-    purchase: Purchase | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of purchaseListing.")
+class PurchaseListingPayload(UserErrors):
+    purchase: Purchase | None = strawberry.field(default=None, description="The order; null: see userErrors.")
+
+
+SearchText = Annotated[
+    str,
+    strawberry.argument(description='Searched for in title, description and name: `"a phrase" or -word`.'),
+    text_up_to(LONGEST_TEXT, "a search", "text"),
+]
+ListingId = Annotated[strawberry.ID, strawberry.argument(description="Of a listing."), id_of("listing")]
+PurchaseId = Annotated[strawberry.ID, strawberry.argument(description="Of a purchase."), id_of("purchase")]
+BaseModelName = Annotated[
+    str,
+    strawberry.argument(description="Only adapters of this base model."),
+    text_up_to(LONGEST_TEXT, "a base model's name", "baseModel"),
+]
 
 
 @strawberry.type
 class MarketplaceQuery:
-    @strawberry.field(description="Published listings, the newest first; `text` searches title, description and name.")
-    async def listings(
-        self, info: Info, text: str | None = None, first: int = PAGE, after: str | None = None
-    ) -> ListingConnection:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            page = await search_listings(uow, text, first, after)
-        return ListingConnection(
-            edges=[ListingEdge(node=Listing.of(row.listing), cursor=row.cursor) for row in page.rows],
-            page_info=PageInfo(has_next_page=page.has_next, end_cursor=page.end_cursor),
-        )
+    @root(Connection[Listing], access=PUBLIC, order=last_published, description="Published listings, the newest first.")
+    def listings(listing: Row, text: SearchText | None = None, base_model: BaseModelName | None = None) -> Conditions:
+        if text is not None:
+            yield listing.search.bool_op("@@")(func.websearch_to_tsquery(ENGLISH, text))
+        if base_model is not None:
+            yield listing.base_model == base_model
 
-    @strawberry.field
-    async def listing(self, info: Info, id: strawberry.ID) -> Listing:  # noqa: A002
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            row = await uow.session.get(models.Listing, ids.decode("listing", id))
-            if row is None:
-                raise NotFound("listing", id)
-            return Listing.of(row)
+    @root(Listing | None, access=PUBLIC, description="A published listing.")
+    def listing(listing: Row, id: ListingId) -> Conditions:  # noqa: A002
+        yield listing.id == id
 
-    @strawberry.field
-    async def purchase(self, info: Info, id: strawberry.ID) -> Purchase:  # noqa: A002
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            row = await uow.session.get(models.Purchase, ids.decode("purchase", id))
-            if row is None:
-                raise NotFound("purchase", id)
-            return Purchase.of(row)
+    @root(
+        Connection[Listing],
+        access=SELL,
+        order=newest,
+        description="The organisation's own listings, the newest first, withdrawn ones included.",
+    )
+    def own_listings(listing: Row) -> Conditions:
+        # Row-level security alone lets through the others' published ones, too.
+        yield listing.tenant_id == CALLER
 
-    @strawberry.field(description="What the organisation sold, the newest first.")
-    async def sales(self, info: Info) -> list[Sale]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            rows = await uow.session.scalars(select(models.Sale).order_by(models.Sale.id.desc()))
-            return [
-                Sale(gross=row.gross, fee=row.fee, net=row.net, currency=row.currency, created_at=row.created_at)
-                for row in rows
-            ]
+    @root(Purchase | None, access=READ, description="An order of the organisation's.")
+    def purchase(purchase: Row, id: PurchaseId) -> Conditions:  # noqa: A002
+        yield purchase.id == id
+
+    @root(Connection[Purchase], access=READ, order=newest, description="The organisation's orders, the newest first.")
+    def purchases(purchase: Row) -> Conditions:
+        return ()
+
+    @root(Connection[Sale], access=READ, order=newest, description="What the organisation sold, the newest first.")
+    def sales(sale: Row) -> Conditions:
+        return ()
 
 
 @strawberry.type
 class MarketplaceMutation:
-    @strawberry.mutation(description="Offer an adapter version; of an adapter that is listed, as its next version.")
+    @operation(access=SELL, description="Offer an adapter version; of an adapter that is listed, as its next version.")
     @user_errors(PublishListingPayload)
     async def publish_listing(self, info: Info, input: PublishListingInput) -> PublishListingPayload:  # noqa: A002
         caller = info.context.caller
@@ -242,17 +221,18 @@ class MarketplaceMutation:
                 price=input.price,
                 currency=input.currency,
             )
-            return PublishListingPayload(listing=Listing.of(listing))
+        return PublishListingPayload(listing=reference(Listing, listing.id))
 
-    @strawberry.mutation(description="Take a listing off the market. Who bought it keeps it.")
+    @operation(access=SELL, description="Take a listing off the market. Who bought it keeps it.")
     @user_errors(WithdrawListingPayload)
     async def withdraw_listing(self, info: Info, input: WithdrawListingInput) -> WithdrawListingPayload:  # noqa: A002
         caller = info.context.caller
         identifier = ids.decode("listing", input.id, field="id")
         async with info.context.database.unit_of_work(caller.tenant_id) as uow:
-            return WithdrawListingPayload(listing=Listing.of(await withdraw_listing(uow, identifier)))
+            listing = await withdraw_listing(uow, identifier)
+        return WithdrawListingPayload(listing=reference(Listing, listing.id))
 
-    @strawberry.mutation(description="Order a listing; pay at `checkoutUrl`. The entitlement follows the payment.")
+    @operation(access=BUY, description="Order a listing; pay at `checkoutUrl`. The entitlement follows the payment.")
     @user_errors(PurchaseListingPayload)
     async def purchase_listing(self, info: Info, input: PurchaseListingInput) -> PurchaseListingPayload:  # noqa: A002
         caller = info.context.caller
@@ -264,4 +244,4 @@ class MarketplaceMutation:
             success_url=input.success_url,
             cancel_url=input.cancel_url,
         )
-        return PurchaseListingPayload(purchase=Purchase.of(purchase))
+        return PurchaseListingPayload(purchase=reference(Purchase, purchase.id))

@@ -2,7 +2,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, UniqueConstraint, text
+import sqlalchemy
+from sqlalchemy import CheckConstraint, Column, Computed, ForeignKey, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -28,11 +29,18 @@ class Listing(Identified, TenantOwned, Table):
         CheckConstraint("status IN ('published', 'withdrawn')", name="status"),
         CheckConstraint("price >= 50", name="price_is_payable"),
         Index("ix_listings_search", "search", postgresql_using="gin"),
+        Index(
+            "ix_listings_published",
+            text("published_at DESC"),
+            text("id DESC"),
+            postgresql_where=text("status = 'published'"),
+        ),
     )
 
     adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapters.id"), unique=True)
     name: Mapped[str]
     """The adapter's name: with the seller's namespace, the repository id on the hub."""
+    base_model: Mapped[str]
     title: Mapped[str]
     description: Mapped[str]
     licence: Mapped[str]
@@ -60,6 +68,28 @@ class ListingVersion(Identified, TenantOwned, Table):
     files: Mapped[list[dict[str, Any]]]
     object_prefix: Mapped[str]
     created_at: Mapped[datetime]
+
+
+def _view(name: str, table: type[Table], *columns: str) -> sqlalchemy.Table:
+    """A view over some columns of a table."""
+    taken = [table.__table__.columns[column] for column in columns]
+    return sqlalchemy.Table(
+        name, MetaData(), *(Column(column.name, column.type, nullable=column.nullable) for column in taken)
+    )
+
+
+published_listings = _view(
+    "published_listings", Listing,
+    "id", "tenant_id", "name", "base_model", "title", "description", "licence", "price", "currency", "status",
+    "published_at", "search",
+)  # fmt: skip
+"""What everybody may read, in no tenant's context. Row-level security would keep the full-text index from being used:
+`@@` is not leakproof.
+"""
+published_listing_versions = _view(
+    "published_listing_versions", ListingVersion,
+    "id", "listing_id", "number", "digest", "base_model", "manifest", "created_at",
+)  # fmt: skip
 
 
 class Purchase(Identified, TenantOwned, Table):

@@ -56,7 +56,13 @@ async def publish_listing(
 
     listing = await uow.session.scalar(select(Listing).where(Listing.adapter_id == adapter.id).with_for_update())
     if listing is None:
-        listing = Listing(adapter_id=adapter.id, name=adapter.name, status="published", published_at=uow.now())
+        listing = Listing(
+            adapter_id=adapter.id,
+            name=adapter.name,
+            base_model=base_model,
+            status="published",
+            published_at=uow.now(),
+        )
         uow.session.add(listing)
     elif listing.status != "published":
         listing.status, listing.published_at = "published", uow.now()

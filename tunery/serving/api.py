@@ -1,69 +1,79 @@
 """Deployments in GraphQL."""
 
 from datetime import datetime
-from typing import Self
 
 import strawberry
-from sqlalchemy import select
 
 from tunery.core import ids
+from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
-from tunery.graphql.errors import UserError, user_errors
+from tunery.graphql.errors import UserErrors, user_errors
+from tunery.graphql.node import Node
+from tunery.graphql.planner.declare import Conditions, Row, column, global_id, one, operation, planned, reference, root
+from tunery.marketplace.api import Listing
 from tunery.serving import deployments, models
+from tunery.training.api import BaseModel
+
+READ, WRITE = "serving:read", "serving:write"
 
 
-@strawberry.type(description="A name to chat with at /v1/chat/completions.")
-class Deployment:
-    id: strawberry.ID
-    name: str = strawberry.field(description="Send it as `model`.")
-    digest: str | None = strawberry.field(description="Of the adapter; null: the base model alone.")
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.Deployment) -> Self:
-        identifier = strawberry.ID(ids.encode("deployment", row.id))
-        return cls(id=identifier, name=row.name, digest=row.digest, created_at=row.created_at)
+@planned(models.Deployment, kind="deployment", description="A name to chat with at /v1/chat/completions.")
+class Deployment(Node):
+    id: strawberry.ID = global_id("deployment")
+    name: str = column(description="Send it as `model`.")
+    digest: str | None = column(description="Of the adapter version; null: the base model alone.")
+    created_at: datetime = column(description="When it was made.")
+    deleted_at: datetime | None = column(description="Since when it is not served; null: it is.")
+    base_model: BaseModel = one(
+        lambda deployment, base_model: base_model.id == deployment.base_model_id, description="What it runs on."
+    )
+    listing: Listing | None = one(
+        lambda deployment, listing: listing.id == deployment.listing_id,
+        description="Where the adapter was bought; null: it is the organisation's own, or there is none.",
+    )
 
 
 @strawberry.input(description="Give exactly one of baseModel, adapterVersionId and listingId.")
 class CreateDeploymentInput:
-    name: str = strawberry.field(description="Lower-case letters, digits, hyphens. A name is never reused.")
-    base_model: str | None = None
-    adapter_version_id: strawberry.ID | None = None
-    listing_id: strawberry.ID | None = None
+    name: str = strawberry.field(
+        description="Up to 64 lower-case letters and digits, joined by hyphens. A name is never reused."
+    )
+    base_model: str | None = strawberry.field(default=None, description="Name of a base model, to run it alone.")
+    adapter_version_id: strawberry.ID | None = strawberry.field(default=None, description="Of one of your own.")
+    listing_id: strawberry.ID | None = strawberry.field(default=None, description="Of a listing that you bought.")
     version: int | None = strawberry.field(default=None, description="Of the listing; its newest when absent.")
 
 
-@strawberry.type
-class CreateDeploymentPayload:
-    deployment: Deployment | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of createDeployment.")
+class CreateDeploymentPayload(UserErrors):
+    deployment: Deployment | None = strawberry.field(default=None, description="The new one; null: see userErrors.")
 
 
-@strawberry.input
+@strawberry.input(description="Which deployment to end.")
 class DeleteDeploymentInput:
-    name: str
+    name: str = strawberry.field(description="What clients send as `model`.")
 
 
-@strawberry.type
-class DeleteDeploymentPayload:
-    deployment: Deployment | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of deleteDeployment.")
+class DeleteDeploymentPayload(UserErrors):
+    deployment: Deployment | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
 
 
 @strawberry.type
 class ServingQuery:
-    @strawberry.field(description="The organisation's deployments, the newest first.")
-    async def deployments(self, info: Info) -> list[Deployment]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            living = select(models.Deployment).where(models.Deployment.deleted_at.is_(None))
-            rows = await uow.session.scalars(living.order_by(models.Deployment.id.desc()))
-            return [Deployment.of(row) for row in rows]
+    @root(
+        Connection[Deployment],
+        access=READ,
+        order=lambda deployment: [deployment.id.desc()],
+        description="The organisation's deployments, the newest first, without deleted ones.",
+    )
+    def deployments(deployment: Row) -> Conditions:
+        yield deployment.deleted_at.is_(None)
 
 
 @strawberry.type
 class ServingMutation:
-    @strawberry.mutation(description="Serve a base model, an adapter version of your own, or a listing you bought.")
+    @operation(access=WRITE, description="Serve a base model, an adapter version of your own, or a listing you bought.")
     @user_errors(CreateDeploymentPayload)
     async def create_deployment(
         self,
@@ -82,9 +92,9 @@ class ServingMutation:
                 listing_id=ids.decode("listing", listing_id, field="listingId") if listing_id else None,
                 version=input.version,
             )
-            return CreateDeploymentPayload(deployment=Deployment.of(deployment))
+        return CreateDeploymentPayload(deployment=reference(Deployment, deployment.id))
 
-    @strawberry.mutation(description="Stop serving under this name, for good.")
+    @operation(access=WRITE, description="Stop serving under this name, for good.")
     @user_errors(DeleteDeploymentPayload)
     async def delete_deployment(
         self,
@@ -92,5 +102,5 @@ class ServingMutation:
         input: DeleteDeploymentInput,  # noqa: A002
     ) -> DeleteDeploymentPayload:
         async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            row = await deployments.delete_deployment(uow, input.name)
-            return DeleteDeploymentPayload(deployment=Deployment.of(row))
+            deployment = await deployments.delete_deployment(uow, input.name)
+        return DeleteDeploymentPayload(deployment=reference(Deployment, deployment.id))

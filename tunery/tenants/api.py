@@ -1,113 +1,105 @@
 """Organisations and API keys in GraphQL."""
 
 from datetime import datetime
-from typing import Self
 
 import strawberry
-from sqlalchemy import select
 
 from tunery.core import ids
 from tunery.core.events import Events
+from tunery.graphql.access import PUBLIC
+from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
-from tunery.graphql.errors import UserError, user_errors
+from tunery.graphql.errors import UserErrors, user_errors
+from tunery.graphql.node import Node
+from tunery.graphql.planner.declare import Conditions, Row, column, global_id, operation, planned, reference, root
 from tunery.tenants import api_keys, models
 from tunery.tenants.sign_up import sign_up
 from tunery.vault.keyring import Keyring
 
-
-@strawberry.type(description="A tenant: everything else belongs to one.")
-class Organisation:
-    id: strawberry.ID
-    name: str
-    slug: str = strawberry.field(description="Its name in URLs and its namespace on the hub.")
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.Tenant) -> Self:
-        identifier = strawberry.ID(ids.encode("tenant", row.id))
-        return cls(id=identifier, name=row.name, slug=row.slug, created_at=row.created_at)
+READ_ORGANISATION, READ_KEYS, WRITE_KEYS = "organisation:read", "keys:read", "keys:write"
 
 
-@strawberry.type
-class ApiKey:
-    id: strawberry.ID
-    name: str
-    hint: str = strawberry.field(description="The secret's last four characters.")
-    created_at: datetime
-    revoked_at: datetime | None
-
-    @classmethod
-    def of(cls, row: models.ApiKey) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("API key", row.id)),
-            name=row.name,
-            hint=row.hint,
-            created_at=row.created_at,
-            revoked_at=row.revoked_at,
-        )
+@planned(models.Tenant, kind="tenant", description="A tenant: everything else belongs to one.")
+class Organisation(Node):
+    id: strawberry.ID = global_id("tenant")
+    name: str = column(description="For people.")
+    slug: str = column(description="Its name in URLs, and its namespace on the hub. Nobody else has it.")
+    created_at: datetime = column(description="When it signed up.")
 
 
-@strawberry.input
+@planned(models.ApiKey, kind="API key", description="A key to the API. Its secret was shown once and is not kept.")
+class ApiKey(Node):
+    id: strawberry.ID = global_id("API key")
+    name: str = column(description="For people.")
+    hint: str = column(description="The secret's last four characters.")
+    created_at: datetime = column(description="When it was made.")
+    revoked_at: datetime | None = column(description="Since when it is refused; null: it is valid.")
+
+
+@strawberry.input(description="Who signs up.")
 class SignUpInput:
-    organisation: str
-    email: str
-    slug: str | None = strawberry.field(default=None, description="Made from the organisation's name when absent.")
+    organisation: str = strawberry.field(description="The organisation's name, 1 to 100 characters.")
+    email: str = strawberry.field(description="The owner's address, up to 254 characters.")
+    slug: str | None = strawberry.field(
+        default=None,
+        description="Up to 64 lower-case letters and digits, joined by hyphens; made from the name when absent.",
+    )
 
 
-@strawberry.type
-class SignUpPayload:
-    organisation: Organisation | None = None
-    api_key: ApiKey | None = None
+@strawberry.type(description="What came of signUp.")
+class SignUpPayload(UserErrors):
+    organisation: Organisation | None = strawberry.field(
+        default=None, description="The new organisation; null: see userErrors."
+    )
+    api_key: ApiKey | None = strawberry.field(default=None, description="Its first API key; null: see userErrors.")
     secret: str | None = strawberry.field(default=None, description="The API key itself. It is shown this once.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
 
 
-@strawberry.input
+@strawberry.input(description="Which API key to make.")
 class CreateApiKeyInput:
-    name: str
+    name: str = strawberry.field(description="For people, 1 to 100 characters.")
 
 
-@strawberry.type
-class CreateApiKeyPayload:
-    api_key: ApiKey | None = None
+@strawberry.type(description="What came of createApiKey.")
+class CreateApiKeyPayload(UserErrors):
+    api_key: ApiKey | None = strawberry.field(default=None, description="The new key; null: see userErrors.")
     secret: str | None = strawberry.field(default=None, description="The API key itself. It is shown this once.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
 
 
-@strawberry.input
+@strawberry.input(description="Which API key to refuse.")
 class RevokeApiKeyInput:
-    id: strawberry.ID
+    id: strawberry.ID = strawberry.field(description="Of one of the organisation's keys, be it the one in use.")
 
 
-@strawberry.type
-class RevokeApiKeyPayload:
-    api_key: ApiKey | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of revokeApiKey.")
+class RevokeApiKeyPayload(UserErrors):
+    api_key: ApiKey | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
 
 
 @strawberry.type
 class TenantsQuery:
-    @strawberry.field(description="The organisation that the API key belongs to.")
-    async def organisation(self, info: Info) -> Organisation:
-        caller = info.context.caller
-        async with info.context.database.unit_of_work(caller.tenant_id) as uow:
-            return Organisation.of(await uow.session.get_one(models.Tenant, caller.tenant_id))
+    @root(Organisation, access=READ_ORGANISATION, description="The organisation that the API key belongs to.")
+    def organisation(organisation: Row) -> Conditions:
+        return ()
 
-    @strawberry.field(description="The organisation's API keys, the newest first, revoked ones included.")
-    async def api_keys(self, info: Info) -> list[ApiKey]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            rows = await uow.session.scalars(select(models.ApiKey).order_by(models.ApiKey.id.desc()))
-            return [ApiKey.of(row) for row in rows]
+    @root(
+        Connection[ApiKey],
+        access=READ_KEYS,
+        order=lambda key: [key.id.desc()],
+        description="The organisation's API keys, the newest first, revoked ones included.",
+    )
+    def api_keys(key: Row) -> Conditions:
+        return ()
 
 
 @strawberry.type
 class TenantsMutation:
-    @strawberry.mutation(description="Make an organisation on the free plan. Needs no API key and no card.")
+    @operation(access=PUBLIC, description="Make an organisation on the free plan. Needs no API key and no card.")
     @user_errors(SignUpPayload)
     async def sign_up(self, info: Info, input: SignUpInput) -> SignUpPayload:  # noqa: A002 - GraphQL's word
         context = info.context
         async with context.database.unit_of_work() as uow:
-            result = await sign_up(
+            made = await sign_up(
                 uow,
                 context.get(Events),
                 context.get(Keyring),
@@ -115,23 +107,25 @@ class TenantsMutation:
                 email=input.email,
                 slug=input.slug,
             )
-            return SignUpPayload(
-                organisation=Organisation.of(result.tenant), api_key=ApiKey.of(result.api_key), secret=result.secret
-            )
+        return SignUpPayload(
+            organisation=reference(Organisation, made.tenant.id, tenant_id=made.tenant.id),
+            api_key=reference(ApiKey, made.api_key.id, tenant_id=made.tenant.id),
+            secret=made.secret,
+        )
 
-    @strawberry.mutation(description="Make another API key.")
+    @operation(access=WRITE_KEYS, description="Make another API key.")
     @user_errors(CreateApiKeyPayload)
     async def create_api_key(self, info: Info, input: CreateApiKeyInput) -> CreateApiKeyPayload:  # noqa: A002
         caller = info.context.caller
         async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             key, secret = api_keys.create_api_key(uow, input.name, caller.member_id)
-            await uow.session.flush()
-            return CreateApiKeyPayload(api_key=ApiKey.of(key), secret=secret)
+        return CreateApiKeyPayload(api_key=reference(ApiKey, key.id), secret=secret)
 
-    @strawberry.mutation(description="Refuse an API key from now on.")
+    @operation(access=WRITE_KEYS, description="Refuse an API key from now on. Doing it twice changes nothing.")
     @user_errors(RevokeApiKeyPayload)
     async def revoke_api_key(self, info: Info, input: RevokeApiKeyInput) -> RevokeApiKeyPayload:  # noqa: A002
         caller = info.context.caller
         identifier = ids.decode("API key", input.id, field="id")
         async with info.context.database.unit_of_work(caller.tenant_id) as uow:
-            return RevokeApiKeyPayload(api_key=ApiKey.of(await api_keys.revoke_api_key(uow, identifier)))
+            key = await api_keys.revoke_api_key(uow, identifier)
+        return RevokeApiKeyPayload(api_key=reference(ApiKey, key.id))

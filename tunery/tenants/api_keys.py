@@ -20,6 +20,8 @@ from tunery.tenants.models import ApiKey
 PREFIX = "tnr_"
 SECRET_BYTES = 32
 LONGEST_NAME = 100
+KEY_IS_VALID = "EXISTS (SELECT FROM api_keys WHERE id = {} AND revoked_at IS NULL)"
+"""SQL over the id of a key that was authenticated a while ago, in its tenant's context."""
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6

@@ -1,89 +1,191 @@
 """Base models, data sets, quotes, training jobs and adapters in GraphQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
 from tunery.core import ids
 from tunery.core.errors import InvalidInput
+from tunery.graphql.access import PUBLIC
+from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
-from tunery.graphql.errors import UserError, user_errors
+from tunery.graphql.errors import UserErrors, user_errors
+from tunery.graphql.node import Node
+from tunery.graphql.planner.declare import (
+    Conditions,
+    Row,
+    column,
+    global_id,
+    id_of,
+    many,
+    one,
+    operation,
+    planned,
+    reference,
+    root,
+)
 from tunery.graphql.scalars import BigInt
 from tunery.training import create_job, models
-from tunery.training.data_sets import find_data_set
 from tunery.training.job_events import follow_events
 from tunery.training.quote import quote_training
 from tunery.training.training_spec import TrainingSpec
 from tunery.vault.keyring import Keyring
 
+READ, WRITE = "training:read", "training:write"
 
-@strawberry.type(description="A frozen model that adapters are trained on. Prices are per million tokens.")
-class BaseModel:
-    name: str
-    revision: str
-    licence: str
-    parameters: BigInt
-    context_length: int
-    train_price: Decimal
-    input_price: Decimal
-    output_price: Decimal
+
+def newest(row: Row) -> Sequence[ColumnElement[object]]:
+    """UUIDv7 rises with time."""
+    return [row.id.desc()]
+
+
+def newest_number(version: Row) -> Sequence[ColumnElement[int]]:
+    return [version.number.desc()]
+
+
+@planned(
+    models.BaseModel,
+    kind="base model",
+    description="A frozen model that adapters are trained on. Prices are in US dollars per million tokens.",
+)
+class BaseModel(Node):
+    id: strawberry.ID = global_id("base model")
+    name: str = column(description="By which it is chosen; nothing else has it.")
+    revision: str = column(description="Of its repository on the hub. It never changes.")
+    licence: str = column(description="Its own, as its makers name it.")
+    parameters: BigInt = column(description="How many weights it has.")
+    context_length: int = column(description="The longest row or chat, in tokens.")
+    train_price: Decimal = column(description="Of trained tokens.")
+    input_price: Decimal = column(description="Of tokens read in a chat.")
+    output_price: Decimal = column(description="Of tokens written in a chat.")
+
+
+@planned(models.DataSet, kind="data set", description="A file of chats, checked and sealed. Upload one at /v1/files.")
+class DataSet(Node):
+    id: strawberry.ID = global_id("data set")
+    name: str = column(description="The file's.")
+    rows: int = column(description="How many chats it has.")
+    size: BigInt = column(description="Bytes.")
+    sha256: str = column(description="Of the file as it was uploaded, in hexadecimal.")
+    created_at: datetime = column(description="When it was uploaded.")
+    deleted_at: datetime | None = column(description="When its key was destroyed; null: it is there.")
+
+
+@planned(models.Quote, kind="quote", description="A price that binds until it expires.")
+class Quote(Node):
+    id: strawberry.ID = global_id("quote")
+    train_rows: int = column(description="Rows that are trained on.")
+    held_out_rows: int = column(description="Rows kept back to evaluate the adapter on.")
+    truncated_rows: int = column(description="Rows longer than the maximum length; they keep their beginning.")
+    trained_tokens: BigInt = column(description="Tokens of the training rows, once per epoch: what is billed.")
+    trainable_tokens: BigInt = column(description="Of those, the assistant's, which carry loss.")
+    unit_price: Decimal = column(description="Per million trained tokens, in units of the currency.")
+    price: Decimal = column(description="Exact; held when the job starts, never exceeded.")
+    currency: str = column(description="ISO 4217, in lower case.")
+    spec: JSON = column(description="Every hyper-parameter, with the values that were not given.")
+    created_at: datetime = column(description="When it was made.")
+    expires_at: datetime = column(description="Until when a job can be started from it: a day later.")
+    base_model: BaseModel = one(
+        lambda quote, base_model: base_model.id == quote.base_model_id, description="What would be trained on."
+    )
+    data_set: DataSet = one(
+        lambda quote, data_set: data_set.id == quote.data_set_id, description="What would be trained, be it deleted."
+    )
+
+
+@planned(
+    models.AdapterVersion, kind="adapter version", description="One trained artifact, immutable, known by its digest."
+)
+class AdapterVersion(Node):
+    id: strawberry.ID = global_id("adapter version")
+    number: int = column(description="Rises by one with each version of the adapter.")
+    digest: str = column(description="SHA-256 of the manifest, in hexadecimal.")
+    revision: str = column(
+        lambda version: func.left(version.digest, 40), description="On the hub: the digest's first 40 digits."
+    )
+    manifest: JSON = column(description="Base, data set, hyper-parameters, metrics, files and their hashes.")
+    created_at: datetime = column(description="When it was finished.")
+
+
+@planned(models.Adapter, kind="adapter", description="A named line of versions, all on one base model.")
+class Adapter(Node):
+    id: strawberry.ID = global_id("adapter")
+    name: str = column(description="The organisation's own; with its slug, the repository on the hub.")
+    created_at: datetime = column(description="When its first job was started.")
+    base_model: BaseModel = one(
+        lambda adapter, base_model: base_model.id == adapter.base_model_id, description="What it is trained on."
+    )
+    versions: list[AdapterVersion] = many(
+        lambda adapter, version: version.adapter_id == adapter.id, order=newest_number, description="The newest first."
+    )
+
+
+@planned(models.TrainingJob, kind="training job", description="A QLoRA run on one quote.")
+class TrainingJob(Node):
+    id: strawberry.ID = global_id("training job")
+    status: str = column(description="queued, running, succeeded, failed or cancelled.")
+    step: int = column(description="Of the newest durable checkpoint.")
+    total_steps: int | None = column(description="How many there will be; null: it has not begun.")
+    trained_tokens: BigInt = column(description="Durably checkpointed and settled.")
+    error_code: str | None = column(description="Why it failed, for programs.")
+    error_message: str | None = column(description="Why it failed, for people.")
+    created_at: datetime = column(description="When it was queued.")
+    started_at: datetime | None = column(description="When a node first took it.")
+    finished_at: datetime | None = column(description="When it succeeded, failed or was cancelled.")
+    quote: Quote = one(lambda job, quote: quote.id == job.quote_id, description="What was agreed.")
+    adapter: Adapter = one(lambda job, adapter: adapter.id == job.adapter_id, description="What gets a new version.")
+    adapter_version: AdapterVersion | None = one(
+        lambda job, version: version.job_id == job.id, description="What it made, once it has succeeded."
+    )
+
+
+@strawberry.type(
+    description="What happened in a job: queued, started, metrics, checkpoint, evaluated, succeeded, failed, cancelled."
+)
+class TrainingEvent:
+    sequence: int = strawberry.field(description="1, 2, 3 …: the place in the job's events.")
+    kind: str = strawberry.field(description="queued, started, metrics, checkpoint, evaluated, succeeded, …")
+    data: JSON = strawberry.field(description="What there is to say; it depends on the kind.")
+    created_at: datetime = strawberry.field(description="When it happened.")
 
     @classmethod
-    def of(cls, row: models.BaseModel) -> Self:
-        return cls(
-            name=row.name,
-            revision=row.revision,
-            licence=row.licence,
-            parameters=BigInt(row.parameters),
-            context_length=row.context_length,
-            train_price=row.train_price,
-            input_price=row.input_price,
-            output_price=row.output_price,
-        )
-
-
-@strawberry.type
-class DataSet:
-    id: strawberry.ID
-    name: str
-    rows: int
-    size: BigInt = strawberry.field(description="Bytes.")
-    sha256: str
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.DataSet) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("data set", row.id)),
-            name=row.name,
-            rows=row.rows,
-            size=BigInt(row.size),
-            sha256=row.sha256,
-            created_at=row.created_at,
-        )
+    def of(cls, row: models.TrainingEvent) -> Self:
+        return cls(sequence=row.sequence, kind=row.kind, data=JSON(row.data), created_at=row.created_at)
 
 
 @strawberry.input(description="Hyper-parameters of QLoRA. What is absent gets a value that suits most data sets.")
 class TrainingSpecInput:
-    rank: int | None = None
-    alpha: float | None = None
-    dropout: float | None = None
-    learning_rate: float | None = None
-    batch_rows: int | None = strawberry.field(default=None, description="Rows per optimiser step.")
-    epochs: int | None = None
-    warmup_ratio: float | None = None
-    scheduler: str | None = strawberry.field(default=None, description="linear or cosine.")
-    max_grad_norm: float | None = None
-    weight_decay: float | None = None
-    seed: int | None = None
-    max_length: int | None = strawberry.field(default=None, description="Tokens; longer rows keep their beginning.")
+    rank: int | None = strawberry.field(default=None, description="Of the LoRA matrices, 1 to 256; 16 when absent.")
+    alpha: float | None = strawberry.field(default=None, description="Scale of the LoRA, above 0; 32 when absent.")
+    dropout: float | None = strawberry.field(default=None, description="A share, from 0 to below 1; 0 when absent.")
+    learning_rate: float | None = strawberry.field(default=None, description="Above 0; 0.0002 when absent.")
+    batch_rows: int | None = strawberry.field(
+        default=None, description="Rows per optimiser step, at least 1; 8 when absent."
+    )
+    epochs: int | None = strawberry.field(
+        default=None, description="Times that each row is trained, at least 1; 3 when absent."
+    )
+    warmup_ratio: float | None = strawberry.field(
+        default=None, description="Share of the steps in which the learning rate rises, below 1; 0.03 when absent."
+    )
+    scheduler: str | None = strawberry.field(default=None, description="linear or cosine; cosine when absent.")
+    max_grad_norm: float | None = strawberry.field(
+        default=None, description="Longer gradients are shortened to it; above 0; 1 when absent."
+    )
+    weight_decay: float | None = strawberry.field(default=None, description="At least 0; 0 when absent.")
+    seed: int | None = strawberry.field(
+        default=None, description="Of the split, the order, the adapter's beginning and dropout; 0 when absent."
+    )
+    max_length: int | None = strawberry.field(
+        default=None, description="Tokens, at least 2; longer rows keep their beginning; 2048 when absent."
+    )
 
     def to_spec(self) -> TrainingSpec:
         """Raises InvalidInput with the path of the field."""
@@ -96,173 +198,101 @@ class TrainingSpecInput:
             raise InvalidInput(str(error), field="spec") from error
 
 
-@strawberry.input
+@strawberry.input(description="What to train, on what, how.")
 class QuoteTrainingInput:
-    data_set_id: strawberry.ID
-    base_model: str
-    spec: TrainingSpecInput = strawberry.field(default_factory=TrainingSpecInput)
+    data_set_id: strawberry.ID = strawberry.field(description="Of one of your own, with at least 10 rows.")
+    base_model: str = strawberry.field(description="Its name.")
+    spec: TrainingSpecInput = strawberry.field(default_factory=TrainingSpecInput, description="Hyper-parameters.")
 
 
-@strawberry.type(description="A price that binds until it expires.")
-class Quote:
-    id: strawberry.ID
-    train_rows: int
-    held_out_rows: int = strawberry.field(description="Kept back to evaluate the adapter on.")
-    truncated_rows: int
-    trained_tokens: BigInt = strawberry.field(
-        description="Tokens of the training rows, once per epoch: what is billed."
-    )
-    trainable_tokens: BigInt = strawberry.field(description="Of those, the assistant's, which carry loss.")
-    unit_price: Decimal = strawberry.field(description="Per million trained tokens.")
-    price: Decimal = strawberry.field(description="Exact; held when the job starts, never exceeded.")
-    currency: str
-    spec: JSON
-    expires_at: datetime
-
-    @classmethod
-    def of(cls, row: models.Quote) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("quote", row.id)),
-            train_rows=row.train_rows,
-            held_out_rows=row.held_out_rows,
-            truncated_rows=row.truncated_rows,
-            trained_tokens=BigInt(row.trained_tokens),
-            trainable_tokens=BigInt(row.trainable_tokens),
-            unit_price=row.unit_price,
-            price=row.price,
-            currency=row.currency,
-            spec=JSON(row.spec),
-            expires_at=row.expires_at,
-        )
+@strawberry.type(description="What came of quoteTraining.")
+class QuoteTrainingPayload(UserErrors):
+    quote: Quote | None = strawberry.field(default=None, description="The price; null: see userErrors.")
 
 
-@strawberry.type(description="One trained artifact, immutable, known by its digest.")
-class AdapterVersion:
-    id: strawberry.ID
-    number: int
-    digest: str
-    revision: str = strawberry.field(description="On the hub: the digest's first 40 digits.")
-    manifest: JSON = strawberry.field(description="Base, data set, hyper-parameters, metrics, files and their hashes.")
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.AdapterVersion) -> Self:
-        return cls(
-            id=strawberry.ID(ids.encode("adapter version", row.id)),
-            number=row.number,
-            digest=row.digest,
-            revision=row.digest[:40],
-            manifest=JSON(row.manifest),
-            created_at=row.created_at,
-        )
-
-
-@strawberry.type
-class TrainingJob:
-    row: strawberry.Private[models.TrainingJob]
-    id: strawberry.ID
-    status: str = strawberry.field(description="queued, running, succeeded, failed or cancelled.")
-    step: int = strawberry.field(description="Of the newest durable checkpoint.")
-    total_steps: int | None
-    trained_tokens: BigInt = strawberry.field(description="Durably checkpointed and settled.")
-    error_code: str | None
-    error_message: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def of(cls, row: models.TrainingJob) -> Self:
-        return cls(
-            row=row,
-            id=strawberry.ID(ids.encode("training job", row.id)),
-            status=row.status,
-            step=row.step,
-            total_steps=row.total_steps,
-            trained_tokens=BigInt(row.trained_tokens),
-            error_code=row.error_code,
-            error_message=row.error_message,
-            created_at=row.created_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-        )
-
-    @strawberry.field(description="What it made, once it has succeeded.")
-    async def adapter_version(self, info: Info) -> AdapterVersion | None:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            found = select(models.AdapterVersion).where(models.AdapterVersion.job_id == self.row.id)
-            row = await uow.session.scalar(found)
-            return AdapterVersion.of(row) if row else None
-
-
-@strawberry.type(
-    description="What happened in a job: queued, started, metrics, checkpoint, succeeded, failed, cancelled."
-)
-class TrainingEvent:
-    sequence: int
-    kind: str
-    data: JSON
-    created_at: datetime
-
-    @classmethod
-    def of(cls, row: models.TrainingEvent) -> Self:
-        return cls(sequence=row.sequence, kind=row.kind, data=JSON(row.data), created_at=row.created_at)
-
-
-@strawberry.type
-class QuoteTrainingPayload:
-    quote: Quote | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
-
-
-@strawberry.input
+@strawberry.input(description="What to train, and under which name.")
 class CreateTrainingJobInput:
-    quote_id: strawberry.ID
+    quote_id: strawberry.ID = strawberry.field(description="Of a quote that has not expired. It starts one job.")
     adapter_name: str = strawberry.field(
-        description="Lower-case letters, digits, hyphens; a known name: a new version."
+        description="Up to 64 lower-case letters and digits, joined by hyphens; a known name: a new version."
     )
-    idempotency_key: str = strawberry.field(description="Of your choice; the same key starts the same job once.")
+    idempotency_key: str = strawberry.field(
+        description="Of your choice, 1 to 255 characters; the same key starts the same job once."
+    )
 
 
-@strawberry.type
-class CreateTrainingJobPayload:
-    training_job: TrainingJob | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of createTrainingJob.")
+class CreateTrainingJobPayload(UserErrors):
+    training_job: TrainingJob | None = strawberry.field(default=None, description="The job; null: see userErrors.")
 
 
-@strawberry.input
+@strawberry.input(description="Which job to stop.")
 class CancelTrainingJobInput:
-    id: strawberry.ID
+    id: strawberry.ID = strawberry.field(description="Of one that is queued or running.")
 
 
-@strawberry.type
-class CancelTrainingJobPayload:
-    training_job: TrainingJob | None = None
-    user_errors: list[UserError] = strawberry.field(default_factory=list)
+@strawberry.type(description="What came of cancelTrainingJob.")
+class CancelTrainingJobPayload(UserErrors):
+    training_job: TrainingJob | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
+
+
+JobId = Annotated[strawberry.ID, strawberry.argument(description="Of a training job."), id_of("training job")]
+DataSetId = Annotated[strawberry.ID, strawberry.argument(description="Of a data set."), id_of("data set")]
+AdapterId = Annotated[strawberry.ID, strawberry.argument(description="Of an adapter."), id_of("adapter")]
 
 
 @strawberry.type
 class TrainingQuery:
-    @strawberry.field(description="The base-model catalogue.")
-    async def base_models(self, info: Info) -> list[BaseModel]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            rows = await uow.session.scalars(select(models.BaseModel).order_by(models.BaseModel.name))
-            return [BaseModel.of(row) for row in rows]
+    @root(
+        Connection[BaseModel],
+        access=PUBLIC,
+        order=lambda base_model: [base_model.name.asc()],
+        description="The base-model catalogue, by name.",
+    )
+    def base_models(base_model: Row) -> Conditions:
+        return ()
 
-    @strawberry.field
-    async def data_set(self, info: Info, id: strawberry.ID) -> DataSet:  # noqa: A002
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            return DataSet.of(await find_data_set(uow, ids.decode("data set", id)))
+    @root(DataSet | None, access=READ, description="A data set that is not deleted.")
+    def data_set(data_set: Row, id: DataSetId) -> Conditions:  # noqa: A002
+        yield data_set.id == id
+        yield data_set.deleted_at.is_(None)
 
-    @strawberry.field
-    async def training_job(self, info: Info, id: strawberry.ID) -> TrainingJob:  # noqa: A002
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            return TrainingJob.of(await create_job.find_job(uow, ids.decode("training job", id)))
+    @root(
+        Connection[DataSet],
+        access=READ,
+        order=newest,
+        description="The organisation's data sets, the newest first, without deleted ones.",
+    )
+    def data_sets(data_set: Row) -> Conditions:
+        yield data_set.deleted_at.is_(None)
+
+    @root(TrainingJob | None, access=READ, description="A training job of the organisation's.")
+    def training_job(job: Row, id: JobId) -> Conditions:  # noqa: A002
+        yield job.id == id
+
+    @root(
+        Connection[TrainingJob],
+        access=READ,
+        order=newest,
+        description="The organisation's training jobs, the newest first.",
+    )
+    def training_jobs(job: Row) -> Conditions:
+        return ()
+
+    @root(Adapter | None, access=READ, description="An adapter of the organisation's.")
+    def adapter(adapter: Row, id: AdapterId) -> Conditions:  # noqa: A002
+        yield adapter.id == id
+
+    @root(Connection[Adapter], access=READ, order=newest, description="The organisation's adapters, the newest first.")
+    def adapters(adapter: Row) -> Conditions:
+        return ()
 
 
 @strawberry.type
 class TrainingMutation:
-    @strawberry.mutation(description="Count the tokens that would be trained, and give a price that binds for a day.")
+    @operation(
+        access=WRITE, description="Count the tokens that would be trained, and give a price that binds for a day."
+    )
     @user_errors(QuoteTrainingPayload)
     async def quote_training(self, info: Info, input: QuoteTrainingInput) -> QuoteTrainingPayload:  # noqa: A002
         quote = await quote_training(
@@ -272,9 +302,9 @@ class TrainingMutation:
             base_model_name=input.base_model,
             spec=input.spec.to_spec(),
         )
-        return QuoteTrainingPayload(quote=Quote.of(quote))
+        return QuoteTrainingPayload(quote=reference(Quote, quote.id))
 
-    @strawberry.mutation(description="Hold the quote's price and queue the job.")
+    @operation(access=WRITE, description="Hold the quote's price and queue the job.")
     @user_errors(CreateTrainingJobPayload)
     async def create_training_job(
         self,
@@ -291,9 +321,11 @@ class TrainingMutation:
                 adapter_name=input.adapter_name,
                 idempotency_key=input.idempotency_key,
             )
-            return CreateTrainingJobPayload(training_job=TrainingJob.of(job))
+        return CreateTrainingJobPayload(training_job=reference(TrainingJob, job.id))
 
-    @strawberry.mutation(description="Stop a job. What is durably checkpointed stays billed, the rest is given back.")
+    @operation(
+        access=WRITE, description="Stop a job. What is durably checkpointed stays billed, the rest is given back."
+    )
     @user_errors(CancelTrainingJobPayload)
     async def cancel_training_job(
         self,
@@ -303,20 +335,18 @@ class TrainingMutation:
         caller = info.context.caller
         identifier = ids.decode("training job", input.id, field="id")
         async with info.context.database.unit_of_work(caller.tenant_id) as uow:
-            return CancelTrainingJobPayload(
-                training_job=TrainingJob.of(await create_job.cancel_training_job(uow, identifier))
-            )
+            job = await create_job.cancel_training_job(uow, identifier)
+        return CancelTrainingJobPayload(training_job=reference(TrainingJob, job.id))
+
+
+FollowedJob = Annotated[strawberry.ID, strawberry.argument(description="Of a training job of the organisation's.")]
+After = Annotated[int, strawberry.argument(description="The last event that you have; 0 when absent: from the first.")]
 
 
 @strawberry.type
 class TrainingSubscription:
-    @strawberry.subscription(description="A job's events as they happen, from number `after` + 1, until it has ended.")
-    async def training_job_events(
-        self,
-        info: Info,
-        id: strawberry.ID,  # noqa: A002
-        after: int = 0,
-    ) -> AsyncIterator[TrainingEvent]:
+    @operation(access=READ, description="A job's events as they happen, from number `after` + 1, until it has ended.")
+    async def training_job_events(self, info: Info, id: FollowedJob, after: After = 0) -> AsyncIterator[TrainingEvent]:  # noqa: A002
         tenant_id = info.context.caller.tenant_id
         identifier = ids.decode("training job", id)
         async with info.context.database.unit_of_work(tenant_id) as uow:

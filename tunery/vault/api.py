@@ -1,33 +1,37 @@
-"""The installation's public signing key in GraphQL."""
-
-import base64
+"""The installation's public signing keys in GraphQL."""
 
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import func
 
-from tunery.graphql.context import Info
+from tunery.graphql.access import PUBLIC
+from tunery.graphql.planner.declare import Conditions, Row, column, planned, root
 from tunery.vault import models
-from tunery.vault.signatures import fingerprint
+
+FINGERPRINT_DIGITS = 32
+"""As `signatures.fingerprint` takes them."""
 
 
-@strawberry.type(description="The public half of a key that this installation signs adapters with.")
+@planned(models.SigningKey, description="The public half of a key that this installation signs adapters with.")
 class SigningKey:
-    algorithm: str = strawberry.field(description="ML-DSA-65 (FIPS 204).")
-    fingerprint: str = strawberry.field(description="The first 32 hex digits of the public key's SHA-256.")
-    public_key: str = strawberry.field(description="Base64.")
+    algorithm: str = column(description="ML-DSA-65 (FIPS 204).")
+    fingerprint: str = column(
+        lambda key: func.left(func.encode(func.sha256(key.public_key), "hex"), FINGERPRINT_DIGITS),
+        description="The first 32 hexadecimal digits of the public key's SHA-256.",
+    )
+    public_key: str = column(
+        # PostgreSQL breaks base64 into lines.
+        lambda key: func.replace(func.encode(key.public_key, "base64"), "\n", ""),
+        description="1,952 bytes in base64.",
+    )
 
 
 @strawberry.type
 class VaultQuery:
-    @strawberry.field(description="Keys that this installation's signatures verify with, the newest first.")
-    async def signing_keys(self, info: Info) -> list[SigningKey]:
-        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
-            rows = await uow.session.scalars(select(models.SigningKey).order_by(models.SigningKey.created_at.desc()))
-            return [
-                SigningKey(
-                    algorithm=row.algorithm,
-                    fingerprint=fingerprint(row.public_key),
-                    public_key=base64.b64encode(row.public_key).decode(),
-                )
-                for row in rows
-            ]
+    @root(
+        list[SigningKey],
+        access=PUBLIC,
+        order=lambda key: [key.created_at.desc(), key.id.desc()],
+        description="Keys that this installation's signatures verify with, the newest first.",
+    )
+    def signing_keys(key: Row) -> Conditions:
+        return ()

@@ -113,11 +113,11 @@ def publish(seller: Party, version_id: str, title: str, description: str) -> dic
 
 def find_listing(buyer: Party, text: str) -> str:
     """By search; the listing's id. Raises RefusedError when it isn't found."""
-    page = buyer.client.query("query($text: String!) { listings(text: $text) { edges { node { id } } } }", text=text)
-    edges = page["listings"]["edges"]
-    if not edges:
+    page = buyer.client.query("query($text: String!) { listings(text: $text) { nodes { id } } }", text=text)
+    found = page["listings"]["nodes"]
+    if not found:
         raise RefusedError(f"no listing is found for {text!r}")
-    return str(edges[0]["node"]["id"])
+    return str(found[0]["id"])
 
 
 def buy(buyer: Party, listing_id: str, pay: Callable[[str], None]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def sales(seller: Party) -> list[dict[str, Any]]:
     """What the seller sold; a task writes it right after the buyer's payment. Raises RefusedError."""
     deadline = time.monotonic() + PAYMENT_SECONDS
     while time.monotonic() < deadline:
-        found: list[dict[str, Any]] = seller.client.query("{ sales { gross fee net } }")["sales"]
+        found: list[dict[str, Any]] = seller.client.query("{ sales { nodes { gross fee net } } }")["sales"]["nodes"]
         if found:
             return found
         time.sleep(0.1)

@@ -1,0 +1,50 @@
+"""Identities of API keys that were valid a moment ago, so that not every request asks the database twice.
+
+Whoever goes by a remembered identity looks at the key again before it matters: the planner within its one statement
+(`KEY_IS_VALID`), everything else by `confirm`. A revoked key is refused at once, by every process.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+
+from tunery.core.database import Database
+from tunery.core.errors import Unauthenticated
+from tunery.core.identity import Identity
+from tunery.tenants.api_keys import authenticate
+
+SECONDS = 60
+MOST = 10_000
+
+
+class RememberedKeys:
+    """Of one process, by the SHA-256 of what was presented."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+
+    async def recall(self, authorization: str | None) -> Identity:
+        """Who presents it, as remembered, else as `confirm` finds. Raises Unauthenticated."""
+        if authorization is not None:
+            known = self._known.get(_digest(authorization))
+            if known is not None and known[0] > time.monotonic():
+                return known[1]
+        return await self.confirm(authorization)
+
+    async def confirm(self, authorization: str | None) -> Identity:
+        """Who presents it, by the database. Raises Unauthenticated."""
+        digest = _digest(authorization or "")
+        try:
+            identity = await authenticate(self._database, authorization)
+        except Unauthenticated:
+            self._known.pop(digest, None)
+            raise
+        self._known[digest] = (time.monotonic() + SECONDS, identity)
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
+        return identity
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode()).digest()
