@@ -161,6 +161,13 @@ root fields that a document may have: clairvoyance takes each word that no error
 """
 
 
+@pytest.fixture
+def every_mistake_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than ten, clairvoyance would take the rest for no mistakes. It is not to be stopped by that alone."""
+    monkeypatch.setattr("tunery.graphql.documents.MOST_ERRORS", 1000)
+
+
+@pytest.mark.usefixtures("every_mistake_is_listed")
 async def test_clairvoyance_learns_no_name_that_it_did_not_bring(services: Services, sign_up, tmp_path: Path):
     """It rebuilds a schema from errors. A word that is right is confirmed by any server that validates documents: it
     draws no "Cannot query field". What it lives on is the server's mending its wrong guesses ("Did you mean"), which
@@ -171,6 +178,7 @@ async def test_clairvoyance_learns_no_name_that_it_did_not_bring(services: Servi
     assert learned <= set(RIGHT)
 
 
+@pytest.mark.usefixtures("every_mistake_is_listed")
 async def test_clairvoyance_would_learn_from_suggestions(services: Services, sign_up, tmp_path: Path):
     learned = await blind_introspection(services, sign_up, tmp_path, environment="development")
     assert {"trainingJob", "deployments", "invoicePreview", "totalCount", "pageInfo", "slug"} <= learned

@@ -764,6 +764,17 @@ async def test_reading_and_planning_are_paid(make_endpoint):
     assert await left(query + " " * 2_000, first=4) == 1000 - 5 * READING_POINTS - 5, "the longer, the dearer"
 
 
+async def test_remembered_requests_are_bounded_by_their_bytes(api: Api, monkeypatch):
+    monkeypatch.setattr("tunery.graphql.endpoint.MOST_REMEMBERED", 100)
+    app: Any = api.client._transport.app  # type: ignore[attr-defined]
+    while not isinstance(app, GraphQLEndpoint):
+        app = getattr(app, "_graphql", None) or app._app
+    for number in range(6):
+        await api.graphql(f"{{ listings {{ totalCount }} }} #{number}")
+    assert 0 < sum(map(len, app._prepared)) <= 100
+    assert app._prepared_bytes == sum(map(len, app._prepared))
+
+
 async def test_an_operation_beyond_the_limit_of_nodes_is_refused(make_endpoint):
     endpoint = make_endpoint(limits=Limits(nodes=50))
     query = "query($n: Int!) { items(first: $n) { owner { id } } }"

@@ -8,7 +8,9 @@ from graphql import GraphQLError, build_schema, get_introspection_query, parse
 from tunery.graphql.documents import Document, Documents, Shapes
 from tunery.graphql.limits import Limits, check_limits, check_size
 
-SCHEMA = build_schema("type Query { me: User, n: Int, a(id: ID): Int } type User { id: ID, friend: User, friends: [User] }")
+SCHEMA = build_schema(
+    "type Query { me: User, n: Int, a(id: ID): Int } type User { id: ID, friend: User, friends: [User] }"
+)
 
 
 def refusals(text: str, **limits: int) -> dict[str, str]:
@@ -198,7 +200,8 @@ def test_documents_are_kept_up_to_so_many():
 def test_shapes_are_kept_up_to_so_many_characters_over_all_operations():
     shapes = Shapes(most_characters=100)
     operations = [
-        Document(SCHEMA, f"query($id: ID) {{ a(id: $id) }} #{n}", Limits(), shapes=shapes).operation(None) for n in range(2)
+        Document(SCHEMA, f"query($id: ID) {{ a(id: $id) }} #{n}", Limits(), shapes=shapes).operation(None)
+        for n in range(2)
     ]  # 32 characters each
     for operation in operations:
         assert not operation.is_new({"id": True}), "the first one"

@@ -29,6 +29,7 @@ from tunery.graphql.executor import Executor
 from tunery.graphql.limits import Limits
 from tunery.graphql.planner.planner import Planner
 from tunery.graphql.rate_limits import RateLimiter
+from tunery.graphql.short_way import ShortWay
 from tunery.graphql.trusted_documents import TrustedDocuments, committed_operations
 from tunery.serving.nodes import live_nodes
 from tunery.tenants.remembered_keys import RememberedKeys
@@ -44,7 +45,7 @@ READABLE_HEADERS = (
 )
 
 
-def create_app(services: Services) -> ASGIApp:
+def create_app(services: Services) -> "Application":
     """The API of one process. It keeps no state: any number may run side by side."""
     settings = services.get(Settings)
     database = services.get(Database)
@@ -83,15 +84,20 @@ def create_app(services: Services) -> ASGIApp:
     # Inside Starlette's own error middleware, which would answer faults in plain text.
     sampler = Sampler(settings.tracing_per_second) if settings.tracing_endpoint else None
     others = Starlette(routes=routes, middleware=[Middleware(RequestContext, sampler), *cors], lifespan=lifespan)
-    return Application(RequestContext(allow_origins(graphql, origins) if origins else graphql, sampler), others)
+    short_way = ShortWay(graphql, services.get(Planner), keys.remembered, rate_limiter, sampler)
+    middle = RequestContext(allow_origins(graphql, origins) if origins else graphql, sampler)
+    return Application(middle, others, short_way)
 
 
 class Application:
-    """Sends `/graphql` past Starlette, whose middleware stack and router take as long as all of our own HTTP code."""
+    """Sends `/graphql` past Starlette, whose middleware stack and router take as long as all of our own HTTP code. The
+    server may ask `short_way` first.
+    """
 
-    def __init__(self, graphql: ASGIApp, others: ASGIApp) -> None:
+    def __init__(self, graphql: ASGIApp, others: ASGIApp, short_way: ShortWay) -> None:
         self._graphql = graphql
         self._others = others
+        self.short_way = short_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == GRAPHQL_PATH:

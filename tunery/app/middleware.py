@@ -4,6 +4,8 @@ import itertools
 import logging
 import secrets
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,7 +43,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         # Ours, never the client's: what stands in the log can't be forged.
-        request_id = f"req_{_PROCESS}{next(_numbers):08x}"
+        request_id = new_request_id()
         scope["request_id"] = request_id
         began, status = time.perf_counter(), 0
 
@@ -67,18 +69,31 @@ class RequestContext:
             body = {"error": {"message": shown.message, "code": shown.error_code, "requestId": request_id}}
             await JSONResponse(body, status_of(shown))(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - began
-            if status >= _LEAST_ERROR or seconds > SLOW_SECONDS or _levels.isEnabledFor(logging.DEBUG):
-                _log(scope, status, seconds)
+            log_request(scope, status, began, request_id)
             REQUEST_ID.reset(token)
 
 
-def _log(scope: Scope, status: int, seconds: float) -> None:
+def new_request_id() -> str:
+    return f"req_{_PROCESS}{next(_numbers):08x}"
+
+
+def log_request(scope: Mapping[str, Any], status: int, began: float, request_id: str) -> None:
     """Faults and slow answers as warnings, what callers did wrong for information, all else when debugging."""
+    seconds = time.perf_counter() - began
+    if status < _LEAST_ERROR and seconds <= SLOW_SECONDS and not _levels.isEnabledFor(logging.DEBUG):
+        return
     if status >= _LEAST_FAULT or seconds > SLOW_SECONDS:
         level = logging.WARNING
     elif status >= _LEAST_ERROR:
         level = logging.INFO
     else:
         level = logging.DEBUG
-    log.log(level, "request", method=scope["method"], path=scope["path"], status=status, ms=round(1000 * seconds, 1))
+    log.log(
+        level,
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        ms=round(1000 * seconds, 1),
+        request_id=request_id,
+    )

@@ -28,7 +28,8 @@ def run_api(settings: Settings) -> None:
         # The schema and all modules stay for good: looking through them again and again took 5% of the time.
         gc.collect()
         gc.freeze()
-        await serve_http(app, listen(settings.host, settings.port), settings.trusted_proxies)
+        bound = listen(settings.host, settings.port)
+        await serve_http(app, bound, trusted_proxies=settings.trusted_proxies, short_way=app.short_way)
 
     _run(settings, "api", serve)
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,11 @@ from arq.worker import Worker, func
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp
 
+from tunery.app.http_protocol import HttpProtocol
 from tunery.core.logs import get_logger
 from tunery.core.outbox import ARQ_FUNCTION, Task, run_task
 from tunery.core.services import Services
+from tunery.graphql.short_way import ShortWay
 
 GRACE_SECONDS = 10
 
@@ -35,10 +38,14 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-async def serve_http(app: ASGIApp, bound: socket.socket, trusted_proxies: str = "") -> None:
+async def serve_http(
+    app: ASGIApp, bound: socket.socket, *, trusted_proxies: str = "", short_way: ShortWay | None = None
+) -> None:
     """Serve until cancelled; requests under way get some seconds to end."""
     config = uvicorn.Config(
         app,
+        http="httptools" if short_way is None else partial(HttpProtocol, short_way=short_way),  # type: ignore[arg-type]
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

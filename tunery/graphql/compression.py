@@ -23,8 +23,12 @@ def takes_gzip(accept_encoding: bytes | None) -> bool:
 
 async def compress(body: bytes) -> bytes:
     if len(body) < THREAD_BYTES:
-        return zlib.compress(body, LEVEL, _GZIP_WINDOW)
-    return await asyncio.to_thread(zlib.compress, body, LEVEL, _GZIP_WINDOW)
+        return compress_at_once(body)
+    return await asyncio.to_thread(compress_at_once, body)
+
+
+def compress_at_once(body: bytes) -> bytes:
+    return zlib.compress(body, LEVEL, _GZIP_WINDOW)
 
 
 @lru_cache(256)

@@ -7,7 +7,7 @@ import strawberry
 from graphql import GraphQLResolveInfo
 
 from tunery.core.database import Database
-from tunery.core.errors import Unauthenticated
+from tunery.core.errors import Forbidden, Unauthenticated
 from tunery.core.identity import Identity
 from tunery.core.services import Services
 from tunery.graphql.access import PUBLIC
@@ -36,9 +36,9 @@ class Context:
         return self.identity
 
     def require(self, permission: str) -> None:
-        """Raises Unauthenticated unless the caller has the permission. Every member has every one."""
-        if permission != PUBLIC and self.identity is None:
-            raise self.refusal or Unauthenticated("send your API key: Authorization: Bearer tnr_…")
+        """Raises Unauthenticated, Forbidden unless the caller has the permission."""
+        if permission != PUBLIC and not self.caller.may(permission):
+            raise Forbidden(f"this takes the permission {permission}")
 
     @property
     def database(self) -> Database:

@@ -52,9 +52,9 @@ READING_CHARACTERS = 1_000
 TENANT_FACTOR = 2
 """A tenant may spend as much as so many of its API keys."""
 MOST_KEPT_BUCKETS = 10_000
-MOST_REMEMBERED = 4_000
+MOST_REMEMBERED = 1_000_000
 LONGEST_REMEMBERED = 2_000
-"""Requests, and bytes of one: eight megabytes in all."""
+"""Bytes of requests, and of one. Each byte keeps some 150 of memory: the document's tree and its plan."""
 
 _ALLOW = (b"allow", b"GET, HEAD, POST")
 _ALLOW_POST = (b"allow", b"POST")
@@ -115,7 +115,7 @@ class _RequestErrors(Exception):
         self.errors = errors
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """What a request asks for: `run` where the planner can answer."""
 
     operation: Operation
@@ -147,7 +147,8 @@ class GraphQLEndpoint:
         self._authenticate = authenticate
         self._rate_limiter = rate_limiter
         self._options = options
-        self._prepared: dict[bytes, _Prepared] = {}
+        self._prepared_bytes = 0
+        self._prepared: dict[bytes, Prepared] = {}
         """Of planned queries, by the request's body."""
         self._ide = get_graphql_ide_html("graphiql").encode() if options.development else None
         self._buckets: dict[int, tuple[Bucket, ...]] = {}  # by the number of the API key: a UUID takes 0.5 µs to hash
@@ -187,32 +188,35 @@ class GraphQLEndpoint:
             identity = await self._authenticate(presented)
         except Unauthenticated as error:
             refusal = error
-        buckets = self._buckets_of(identity, scope)
-        prepared = self._prepared.get(body)
+        buckets = self.buckets_of(identity, scope["client"][0] if scope.get("client") else "unknown")
+        prepared = self.known(body)
         if prepared is None:
             prepared = await self._prepare(request or decode_post(body), buckets)
             self._remember(body, prepared)
         context = Context(self._services, scope["request_id"], identity, refusal, presented)
         await self._answer(exchange, prepared, context, buckets, receive)
 
-    async def _prepare(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> _Prepared:
+    async def _prepare(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> Prepared:
         """All that a request says, whoever sends it. Raises Refused, _RequestErrors."""
         operation, variables = await self._operation(request, buckets), request.variables or {}
         if operation.is_new(variables):
             await self._take(buckets, READING_POINTS)
-        return _Prepared(operation, variables, operation.cost(variables), self._executor.prepare(operation, variables))
+        return Prepared(operation, variables, operation.cost(variables), self._executor.prepare(operation, variables))
 
-    def _remember(self, body: bytes, prepared: _Prepared) -> None:
+    def _remember(self, body: bytes, prepared: Prepared) -> None:
         """Many requests are the same to the letter: pages that everybody opens, clients that poll."""
-        if prepared.run is not None and 0 < len(body) <= LONGEST_REMEMBERED:
-            if len(self._prepared) >= MOST_REMEMBERED:
-                del self._prepared[next(iter(self._prepared))]
+        if prepared.run is not None and 0 < len(body) <= LONGEST_REMEMBERED and body not in self._prepared:
             self._prepared[body] = prepared
+            self._prepared_bytes += len(body)
+            while self._prepared_bytes > MOST_REMEMBERED:
+                oldest = next(iter(self._prepared))
+                del self._prepared[oldest]
+                self._prepared_bytes -= len(oldest)
 
     async def _answer(
         self,
         exchange: _Exchange,
-        prepared: _Prepared,
+        prepared: Prepared,
         context: Context,
         buckets: Sequence[Bucket],
         receive: Receive,
@@ -222,8 +226,7 @@ class GraphQLEndpoint:
         kind = operation.kind
         if kind is not OperationType.QUERY:
             self._check_kind(exchange, kind)
-        capacity = buckets[0].capacity
-        most = capacity if operation.document.trusted else min(self._options.limits.nodes, capacity)
+        most = self.most_points(operation, buckets)
         if requested > most:
             message = f"an operation may cost {most} points, this one costs {requested}: ask for shorter pages"
             raise _RequestErrors([GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE"})])
@@ -232,14 +235,26 @@ class GraphQLEndpoint:
             await self._stream(exchange, operation, variables, context, taken, receive)
             return
         answer = await self._executor.execute(operation, variables, context, run)
-        actual = _actual_cost(answer, operation, variables, requested)
+        writing = 0
+        if kind is OperationType.MUTATION:
+            writing = writing_cost(operation.node, operation.document.fragments, variables)
+        actual = actual_cost(answer.data or b"", requested, writing)
         if actual < requested:
             self._rate_limiter.give_back(buckets, requested - actual)
         await self._send_answer(exchange, operation, answer, taken, requested, actual)
 
-    def _buckets_of(self, identity: Identity | None, scope: Scope) -> tuple[Bucket, ...]:
+    def most_points(self, operation: Operation, buckets: Sequence[Bucket]) -> int:
+        """That one operation may cost."""
+        capacity = buckets[0].capacity
+        return capacity if operation.document.trusted else min(self._options.limits.nodes, capacity)
+
+    def known(self, body: bytes) -> Prepared | None:
+        """What was made of the same body before."""
+        return self._prepared.get(body)
+
+    def buckets_of(self, identity: Identity | None, client: str) -> tuple[Bucket, ...]:
         if identity is None:
-            return buckets_of(None, scope["client"][0] if scope.get("client") else "unknown", self._options)
+            return buckets_of(None, client, self._options)
         buckets = self._buckets.get(identity.api_key_id.int)
         if buckets is None:
             if len(self._buckets) >= MOST_KEPT_BUCKETS:
@@ -320,12 +335,7 @@ class GraphQLEndpoint:
             await self._send_public(exchange, answer.data, media)
             return
         remaining = min(taken.limit, taken.remaining + requested - actual)
-        extensions = b',"extensions":{"cost":{"requested":%d,"actual":%d,"remaining":%d,"limit":%d}}}' % (
-            requested,
-            actual,
-            remaining,
-            taken.limit,
-        )
+        extensions = cost_extension(requested, actual, remaining, taken.limit)
         if answer.data is not None and not answer.errors:
             body = b"".join((b'{"data":', answer.data, extensions))
         else:
@@ -420,12 +430,19 @@ def _json_of(answer: Answer) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
-def _actual_cost(answer: Answer, operation: Operation, variables: Mapping[str, Any], requested: int) -> int:
+def actual_cost(data: bytes, requested: int, writing: int = 0) -> int:
     """Of what was reserved: the objects that came. A brace in a text counts, too, but never beyond the reservation."""
-    objects = answer.data.count(b"{") - 1 if answer.data is not None else 0
-    if operation.kind is OperationType.MUTATION:
-        objects += writing_cost(operation.node, operation.document.fragments, variables)
-    return min(requested, max(1, objects))
+    return min(requested, max(1, data.count(b"{") - 1 + writing))
+
+
+def cost_extension(requested: int, actual: int, remaining: int, limit: int) -> bytes:
+    """The end of an answer."""
+    return b',"extensions":{"cost":{"requested":%d,"actual":%d,"remaining":%d,"limit":%d}}}' % (
+        requested,
+        actual,
+        remaining,
+        limit,
+    )
 
 
 def _rate_headers(taken: Taken) -> tuple[Header, ...]:

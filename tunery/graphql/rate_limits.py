@@ -186,7 +186,7 @@ class RateLimiter:
 
         It is there when what is held or known here suffices, which is nearly always. Never fails for want of Valkey.
         """
-        return self._take_here(buckets, points) or self._take_from_valkey(buckets, points)
+        return self.take_here(buckets, points) or self._take_from_valkey(buckets, points)
 
     def give_back(self, buckets: Sequence[Bucket], points: int) -> None:
         """Return what a request took and then didn't need: to be spent here, or by way of Valkey within seconds."""
@@ -196,7 +196,7 @@ class RateLimiter:
             instalment.points += kept
             instalment.refunds += points - kept
 
-    def _take_here(self, buckets: Sequence[Bucket], points: int) -> Taken | None:
+    def take_here(self, buckets: Sequence[Bucket], points: int) -> Taken | None:
         """None: Valkey has to be asked."""
         now = self._now()
         instalments = []
@@ -238,7 +238,7 @@ class RateLimiter:
         instalments = [self._instalment(bucket) for bucket in buckets]
         async with await _lock(instalments):
             # The caller that held the locks before may have drawn enough for this one, or learned that there isn't.
-            while (taken := self._take_here(buckets, points)) is None:
+            while (taken := self.take_here(buckets, points)) is None:
                 await self._exchange(instalments, points)
         return taken
 

@@ -26,15 +26,17 @@ class RememberedKeys:
 
     async def recall(self, authorization: str | None) -> Identity:
         """Who presents it, as remembered, else as `confirm` finds. Raises Unauthenticated."""
-        if authorization is not None:
-            known = self._known.get(_digest(authorization))
-            if known is not None and known[0] > time.monotonic():
-                return known[1]
-        return await self.confirm(authorization)
+        known = None if authorization is None else self.remembered(authorization.encode())
+        return known or await self.confirm(authorization)
+
+    def remembered(self, authorization: bytes) -> Identity | None:
+        """Who presents it, if that is remembered."""
+        known = self._known.get(hashlib.sha256(authorization).digest())
+        return known[1] if known is not None and known[0] > time.monotonic() else None
 
     async def confirm(self, authorization: str | None) -> Identity:
         """Who presents it, by the database. Raises Unauthenticated."""
-        digest = _digest(authorization or "")
+        digest = hashlib.sha256((authorization or "").encode()).digest()
         try:
             identity = await authenticate(self._database, authorization)
         except Unauthenticated:
@@ -44,7 +46,3 @@ class RememberedKeys:
         if len(self._known) > MOST:
             self._known.popitem(last=False)
         return identity
-
-
-def _digest(authorization: str) -> bytes:
-    return hashlib.sha256(authorization.encode()).digest()

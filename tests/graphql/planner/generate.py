@@ -320,12 +320,14 @@ class Writer:
         if kind == "ID" and self._chance(2):
             return "17"
         if isinstance(value, list) and self._chance(20) and value:
-            # Items may be variables, and one value alone is a list of one.
+            # One value alone is a list of one, and items may be variables.
+            if self._chance(20):
+                return _literal(value[0])
             items = [
                 self._variable("id ", "ID", required=True, default=False) if self._chance(50) else _literal(item)
                 for item in value
             ]
-            return f"[{', '.join(items)}]" if self._chance(80) else _literal(value[0])
+            return f"[{', '.join(items)}]"
         return _literal(value)
 
     def _variable(self, meaning: str, kind: str, *, required: bool, default: bool) -> str:

@@ -2,13 +2,14 @@
 fields, and by the naive resolvers of `reference.py`. Data (order of keys included) and errors are equal.
 
 The examples are drawn from Hypothesis' fixed seed, so that every run sees the same ones; `LARGE=1` draws more.
+With `SHRINK=1` a failing example is made as small as can be, which takes minutes.
 """
 
 import asyncio
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from structlog.testing import capture_logs
 
 from tests.graphql.planner.generate import Pools, Request, requests
@@ -23,6 +24,7 @@ SETTINGS = settings(
     derandomize=True,
     deadline=None,
     database=None,
+    phases=list(Phase) if os.environ.get("SHRINK") else [Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
 

@@ -67,12 +67,12 @@ class Page:
         }
         self._aggregates = False
         self._page = self._select()
-        self._page_keys = Keys.of(order(self._page.c))
 
     def _select(self) -> FromClause:
         order_by = self._keys.order_by(reverse=self._backwards)
         bounds = [self._keys.beyond(mark, backwards=name == "before") for name, mark in self._marks.items()]
-        numbered = select(self._row, func.row_number().over(order_by=order_by).label("row_number_"))
+        number = func.row_number().over(order_by=order_by).label("row_number_")
+        numbered = select(self._row, number, self._keys.cursor().label("cursor_"))
         page = self._which.among(numbered, self._row).where(*bounds).order_by(*order_by).limit(literal(self._size + 1))
         return page.subquery(self._objects.alias())
 
@@ -104,24 +104,25 @@ class Page:
 
         def value(name: str, details: Details) -> Sequence[Part]:
             if name == "cursor":
-                return ['"', self._page_keys.cursor(), '"']
+                return ['"', self._page.c.cursor_, '"']
             return [self._objects.object(kind.fields["node"].type, self._page, details)]
 
         return self._entries(concat(json_object(self._fields(kind, details, value))))
 
     def _entries(self, entry: ColumnElement[Any]) -> list[Part]:
-        number = self._page.c.row_number_
-        comma: Any = aggregate_order_by(literal_column("','"), number.desc() if self._backwards else number.asc())
-        return ["[", self._in_page(func.string_agg(entry, comma)), "]"]
+        return ["[", self._in_page(func.string_agg(entry, self._in_order(literal_column("','")))), "]"]
 
     def _info(self, name: str, _details: Details) -> Sequence[Part]:
         if name in {"hasNextPage", "hasPreviousPage"}:
             return [func.to_json(self._has_more(backwards=name == "hasPreviousPage"))]
+        # In the entries' own order, so that PostgreSQL sorts once for all aggregates.
+        cursors: Any = self._in_page(array_agg(self._in_order(self._page.c.cursor_)))  # type: ignore[no-untyped-call]
+        position = func.least(func.count(), literal(self._size)) if name == "endCursor" else literal(1)
+        return [func.coalesce(cast(func.to_json(cursors[position]), Text), literal_column("'null'"))]
+
+    def _in_order(self, value: ColumnElement[Any]) -> Any:
         number = self._page.c.row_number_
-        from_its_end = (name == "endCursor") != self._backwards
-        order = number.desc() if from_its_end else number.asc()
-        cursors: Any = self._in_page(array_agg(aggregate_order_by(self._page_keys.cursor(), order)))  # type: ignore[no-untyped-call]
-        return [func.coalesce(cast(func.to_json(cursors[1]), Text), literal_column("'null'"))]
+        return aggregate_order_by(value, number.desc() if self._backwards else number.asc())
 
     def _has_more(self, *, backwards: bool) -> ColumnElement[bool]:
         """Whether there are rows behind the page, or (`backwards`) before it."""

@@ -1,5 +1,6 @@
 """Answers by plans: whole queries as JSON text, and single fields for graphql-core."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -54,19 +55,24 @@ class Planner:
 
     async def answer(self, run: Run, context: Context) -> bytes | None:
         """The JSON text of a query's `data`; None when graphql-core has to find out what is wrong."""
+        try:
+            for permission in run.plan.permissions:
+                context.require(permission)
+        except DomainError:
+            return None
+        return whole(await self.begin(run, context.identity))
+
+    def begin(self, run: Run, identity: Identity | None) -> asyncio.Future[bytes | None]:
+        """Read for a caller that may. `whole` tells whether what comes is the answer."""
         plan, values = run
         if plan.constant is not None:
-            return plan.constant
+            constant: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+            constant.set_result(plan.constant)
+            return constant
         if plan.public:
-            data = await self._sharing.run(run, lambda: self._reader.value(plan.as_caller, values))
-        else:
-            try:
-                for permission in plan.permissions:
-                    context.require(permission)
-            except DomainError:
-                return None
-            data = await self._reader.value(plan.as_caller, _and_caller(values, context.caller))
-        return None if data is None or data.find(VIOLATION) >= 0 else data
+            return self._sharing.join(run, lambda: self._reader.value(plan.as_caller, values))
+        assert identity is not None, "a permission takes a caller"  # noqa: S101
+        return asyncio.ensure_future(self._reader.value(plan.as_caller, _and_caller(values, identity)))
 
     async def root(self, info: ResolveInfo, declared: Declared) -> Any:
         """A root field's value for graphql-core: what its JSON text holds. Raises DomainError, GraphQLError."""
@@ -87,6 +93,11 @@ class Planner:
         values = plan.values({**info.variable_values.coerced, ROW_ID: reference.id})
         tenant_id = reference.tenant_id or context.caller.tenant_id
         return msgspec.json.decode(await self._reader.value(plan.as_tenant, [*values, str(tenant_id)]))
+
+
+def whole(data: bytes | None) -> bytes | None:
+    """The answer, None unless it keeps all of the schema's promises and its caller's key is valid."""
+    return None if data is None or data.find(VIOLATION) >= 0 else data
 
 
 def _kept(info: ResolveInfo, make: Callable[[], Plan]) -> Plan:

@@ -1,10 +1,20 @@
 """Identical reads at the same time share one execution."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+Execute = Callable[[], Coroutine[Any, Any, T]]
+
+
+class _Execution(NamedTuple, Generic[T]):
+    """Under way, and who waits for the next."""
+
+    task: "asyncio.Task[T]"
+    waiting: "list[asyncio.Future[T]]"
 
 
 class Sharing(Generic[T]):
@@ -14,47 +24,37 @@ class Sharing(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, list[asyncio.Future[T]]] = {}
-        """By what is being executed at this moment."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[Hashable, _Execution[T]] = {}
 
-    async def run(self, key: Hashable, execute: Callable[[], Awaitable[T]]) -> T:
-        """What `execute` gives: called now or, for all who wait together, when the execution under way has ended."""
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            waiting.append(future)
-            return await future
-        self._waiting[key] = []
-        try:
-            return await execute()
-        finally:
-            self._serve_next(key, execute)
+    def join(self, key: Hashable, execute: Execute[T]) -> "asyncio.Future[T]":
+        """What `execute` gives: called at once or, for all who wait together, when the execution under way has ended.
+        Whoever stops waiting stops nobody else.
+        """
+        execution = self._under_way.get(key)
+        if execution is None:
+            return self._start(key, execute, ())
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        execution.waiting.append(future)
+        return future
 
-    def _serve_next(self, key: Hashable, execute: Callable[[], Awaitable[T]]) -> None:
-        waiting = [future for future in self._waiting.pop(key) if not future.done()]
-        if waiting:
-            self._waiting[key] = []
-            task = asyncio.ensure_future(self._serve(key, execute, waiting))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _start(self, key: Hashable, execute: Execute[T], served: "Sequence[asyncio.Future[T]]") -> "asyncio.Task[T]":
+        task = asyncio.ensure_future(execute())
+        self._under_way[key] = _Execution(task, [])
+        task.add_done_callback(partial(self._end, key, execute, served))
+        return task
 
-    async def _serve(
-        self, key: Hashable, execute: Callable[[], Awaitable[T]], waiting: list[asyncio.Future[T]]
+    def _end(
+        self, key: Hashable, execute: Execute[T], served: "Sequence[asyncio.Future[T]]", task: "asyncio.Task[T]"
     ) -> None:
-        try:
-            value = await execute()
-        except asyncio.CancelledError:
-            for future in waiting:
+        for future in served:
+            if future.done():
+                continue
+            if task.cancelled():
                 future.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - it is raised where the value is awaited
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for future in waiting:
-                if not future.done():
-                    future.set_result(value)
-        finally:
-            self._serve_next(key, execute)
+            elif (error := task.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result())
+        following = [future for future in self._under_way.pop(key).waiting if not future.done()]
+        if following:
+            self._start(key, execute, following)
