@@ -34,9 +34,7 @@ async def test_sign_up_through_the_api(api):
     assert again == {"secret": None, "organisation": None, "userErrors": [{"field": "slug", "code": "CONFLICT"}]}
 
     headers = {"authorization": f"Bearer {made['secret']}"}
-    query = (
-        "{ organisation { name slug } billingAccount { plan credit { balance reserved } } apiKeys { nodes { name revokedAt } } }"
-    )
+    query = "{ organisation { name slug } billingAccount { plan credit { balance reserved } } apiKeys { nodes { name revokedAt } } }"
     seen = (await api.client.post("/graphql", json={"query": query}, headers=headers)).json()["data"]
     assert seen["organisation"] == {"name": "Moss & Co", "slug": "moss-and-co"}
     assert seen["billingAccount"]["plan"] == "free"
@@ -54,7 +52,9 @@ async def test_a_revoked_key_is_refused(api, sign_up):
     assert (await api.client.get("/v1/files", headers=headers)).status_code == 401
 
 
-@pytest.mark.parametrize("made", ["job_00000000000000000000000000000000", "nonsense", "lst_00000000000000000000000000000000", ""])
+@pytest.mark.parametrize(
+    "made", ["job_00000000000000000000000000000000", "nonsense", "lst_00000000000000000000000000000000", ""]
+)
 async def test_unknown_and_malformed_ids_get_the_same_answer(api, sign_up, made: str):
     answer = await api.graphql("query($id: ID!) { trainingJob(id: $id) { status } }", await sign_up(), id=made)
     [error] = answer["errors"]

@@ -63,7 +63,7 @@ class FakeExecutor:
     def prepare(self, _operation: Operation, _variables: dict[str, Any]) -> None:
         return None
 
-    async def execute(self, operation: Operation, variables: dict[str, Any], context: Context, run: None) -> Answer:
+    async def execute(self, operation: Operation, variables: dict[str, Any], context: Context, _run: None) -> Answer:
         self.executed.append((operation, variables, context))
         return self.answer
 

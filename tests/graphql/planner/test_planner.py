@@ -437,7 +437,11 @@ class Execution:
 
 
 async def _waiting(sharing: Sharing[int], execution: Execution, number: int) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.create_task(sharing.run("key", execution)) for _ in range(number)]
+    async def wait() -> int:
+        return await sharing.join("key", execution)
+
+    tasks = [asyncio.create_task(wait()) for _ in range(number)]
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
 
@@ -450,14 +454,14 @@ async def test_nobody_joins_an_execution_that_has_begun():
     execution.gate.set()
     assert await first == 1
     assert set(await asyncio.gather(*others)) == {2}
-    assert await sharing.run("key", execution) == 3
+    assert await sharing.join("key", execution) == 3
 
 
 async def test_different_reads_do_not_wait_for_each_other():
     sharing, execution, other = Sharing[int](), Execution(), Execution()
     [first] = await _waiting(sharing, execution, 1)
     other.gate.set()
-    assert await sharing.run("another key", other) == 1
+    assert await sharing.join("another key", other) == 1
     execution.gate.set()
     await first
 
@@ -471,7 +475,7 @@ async def test_an_error_reaches_all_who_wait_and_nobody_after_them():
     assert all(isinstance(result, OSError) for result in results)
     assert execution.begun == 2
     execution.error = None
-    assert await sharing.run("key", execution) == 3
+    assert await sharing.join("key", execution) == 3
 
 
 @pytest.mark.parametrize("who", [0, 1, 5])
