@@ -18,7 +18,14 @@ LEASE_SECONDS = 4
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("installation")
-    settings = Settings(_env_file=None, port=0, lease_seconds=LEASE_SECONDS, node_name="first-node")
+    settings = Settings(
+        _env_file=None,
+        port=0,
+        lease_seconds=LEASE_SECONDS,
+        node_name="first-node",
+        rate_limit_points=1_000_000,
+        rate_limit_per_second=1_000_000,
+    )
     # Durable: without it PostgreSQL may forget what it has confirmed when it is killed, and it will be.
     with Up(settings, data_dir=folder / "data") as up:
         running = Installation(up)

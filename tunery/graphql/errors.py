@@ -9,6 +9,7 @@ from graphql import GraphQLError
 
 from tunery.core.errors import DomainError, Unauthenticated, Unavailable
 from tunery.core.http import fault
+from tunery.graphql.planner.mapping import METADATA, Declared
 
 LONGEST_MESSAGE = 1_000
 """Messages repeat what was sent. Nobody reads more of it, and an answer isn't to grow with its mistakes."""
@@ -29,7 +30,9 @@ class UserErrors:
     """What every mutation's payload has."""
 
     user_errors: list[UserError] = strawberry.field(
-        default_factory=list, description="What has to be mended; empty: it was done."
+        default_factory=list,
+        description="What has to be mended; empty: it was done.",
+        metadata={METADATA: Declared(most=1)},
     )
 
 

@@ -485,7 +485,12 @@ def _add_author(add: Any, tenant: str, number: int) -> None:
         rank=[3, 1, 2, 10, 7, 40, -5, 2**31 - 1, 0][number],
         open=number % 3 != 2,
         mentor_id=None if number == 0 else made(f"author {tenant}{number // 3}"),
-        home_id=[made(f"town {tenant}{number}"), made(f"town {tenant}{number % 4}"), made("nowhere"), None][number % 4],
+        home_id=[
+            made(f"town {tenant}{number // 4 * 3 % 4}"),
+            made(f"town {tenant}{number % 4}"),
+            made("nowhere"),
+            None,
+        ][number % 4],
     )
     for position in range([4, 2, 0, 7, 1, 3, 0, 2, 1][number]):
         name = f"work {tenant}{number}.{position}"

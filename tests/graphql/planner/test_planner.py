@@ -229,6 +229,14 @@ async def test_a_cursor_of_another_list_is_refused(library_ways: Ways, cursor: s
     assert answer.errors[0].extensions["field"] == "after"
 
 
+@pytest.mark.parametrize("selection", ["totalCount", "__typename"])
+async def test_a_cursor_that_nothing_needs_is_refused_all_the_same(library_ways: Ways, selection: str):
+    root = f"query($c: String) {{ authors(after: $c) {{ {selection} }} }}"
+    nested = f"query($c: String) {{ newestWork {{ reviews(before: $c) {{ {selection} }} }} }}"
+    assert errors(await library_ways.execute(root, {"c": "x"}, "A")) == [("INVALID_INPUT", ["authors"])]
+    assert errors(await library_ways.execute(nested, {"c": "x"}, "A")) == [("INVALID_INPUT", ["newestWork", "reviews"])]
+
+
 def test_a_connection_s_order_points_one_way():
     @planned(library.authors, description="x")
     class Wrong:

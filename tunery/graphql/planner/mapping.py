@@ -97,6 +97,8 @@ class Declared:
     source: Column | One | Many | Keyset | Root | NodeRoot | None = None
     permission: str = ""
     """Of root fields, what they require."""
+    most: int | None = None
+    """Of lists without a page size: what to reserve for (see `cost_of`)."""
 
     @property
     def public(self) -> bool:

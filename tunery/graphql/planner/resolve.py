@@ -78,8 +78,9 @@ def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
             definition.resolve = _read_float if get_named_type(definition.type) is GraphQLFloat else _read_key
         elif isinstance(named := get_named_type(definition.type), GraphQLObjectType) and mapping_of(named):
             definition.resolve = _follow_reference(definition.resolve, named)
-        if is_connection(definition.type):
-            definition.extensions = {**definition.extensions, "tunery_most": PAGE}
+        most = PAGE if is_connection(definition.type) else declared.most if declared else None
+        if most is not None:
+            definition.extensions = {**definition.extensions, "tunery_most": most}
 
 
 def is_part_of_connection(kind: GraphQLObjectType) -> bool:
