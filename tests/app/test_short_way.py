@@ -1,7 +1,10 @@
 """Queries that were asked before are answered without ASGI, and nobody can tell."""
 
 import asyncio
+import gc
 import json
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,8 +13,12 @@ import httpx
 import pytest
 
 from tunery.app.application import Application, create_app
+from tunery.app.http_protocol import HttpProtocol
 from tunery.app.servers import listen, serve_http
 from tunery.core.services import Services
+from tunery.core.telemetry import Sampler
+from tunery.graphql.planner.planner import Planner
+from tunery.graphql.rate_limits import Taken
 
 LONG_WAY = {"x-forwarded-for": "127.0.0.1"}
 """A header that the short way leaves to others. It changes nothing, as no proxy is trusted."""
@@ -24,12 +31,16 @@ class Door:
     """A server on loopback, and how many requests each way answered."""
 
     port: int
+    app: Application
     short: int = 0
     long: int = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def connections(self) -> list[HttpProtocol]:
+        return [found for found in gc.get_objects() if isinstance(found, HttpProtocol) and found in found.connections]
 
     async def raw(self, *requests: bytes, split: int | None = None) -> bytes:
         """All that comes back until the server closes."""
@@ -51,7 +62,7 @@ class Door:
 async def door(services: Services) -> AsyncIterator[Door]:
     app: Application = create_app(services)
     bound = listen("127.0.0.1", 0)
-    door = Door(bound.getsockname()[1])
+    door = Door(bound.getsockname()[1], app)
     finish, graphql = app.short_way.finish, app._graphql
 
     def counted_finish(*arguments):
@@ -112,17 +123,26 @@ async def test_both_ways_give_the_same_answer(door: Door, sign_up, body: dict, a
     same(long, short)
 
 
-async def test_a_long_answer_is_compressed_on_both_ways(door: Door, sign_up):
-    tenant = await sign_up()
-    fields = " ".join(f"n{number}: name r{number}: revision" for number in range(15))
-    body = {"query": f"{{ baseModels {{ nodes {{ {fields} }} }} }}"}
+KEYS = {"query": "{ apiKeys(first: 100) { nodes { id name hint createdAt } } }"}
+
+
+async def with_many_keys(api, tenant, number: int) -> None:
+    for _ in range(number):
+        await api.mutate("createApiKey", "apiKey { id }", tenant, name="n" * 100)
+
+
+async def test_a_long_answer_is_compressed_on_both_ways(door: Door, api, sign_up):
+    tenant, body = await sign_up(), KEYS
+    await with_many_keys(api, tenant, 12)
     plain = {**tenant.headers, "accept-encoding": "identity"}
     async with httpx.AsyncClient(base_url=door.url) as client:
         long = await client.post("/graphql", json=body, headers=tenant.headers)
         short = await client.post("/graphql", json=body, headers=tenant.headers)
         uncompressed = await client.post("/graphql", json=body, headers=plain)
     assert door.short == 2
-    assert (len(uncompressed.content) >= 1500) == (short.headers.get("content-encoding") == "gzip")
+    assert len(uncompressed.content) >= 1500
+    assert short.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in uncompressed.headers
     same(long, short)
     assert uncompressed.json()["data"] == short.json()["data"]
 
@@ -167,6 +187,80 @@ async def test_mutations_errors_and_other_paths_take_the_long_way(door: Door, si
                 await client.post("/graphql", json=body, headers=tenant.headers)
         assert (await client.get("/health")).json()["status"] == "ok"
     assert door.short == 0
+
+
+async def test_a_fault_is_told_as_on_the_long_way_and_nothing_is_run_twice(door: Door, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    reader, ran = services.get(Planner)._reader, []
+
+    async def fail(*_arguments):
+        ran.append(1)
+        raise ZeroDivisionError("secret detail")
+
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        await client.post("/graphql", json=MODELS, headers=tenant.headers)
+        monkeypatch.setattr(reader, "value", fail)
+        short = await client.post("/graphql", json=MODELS, headers=tenant.headers)
+        assert (door.short, len(ran)) == (1, 1)
+        long = await client.post("/graphql", json=MODELS, headers={**tenant.headers, **LONG_WAY})
+    for answer in (short, long):
+        [error] = answer.json()["errors"]
+        assert error["extensions"] == {"code": "INTERNAL_ERROR", "requestId": answer.headers["x-request-id"]}
+        assert "secret" not in answer.text
+    assert (short.status_code, short.json()["data"]) == (long.status_code, long.json()["data"])
+
+
+async def test_known_requests_are_traced_too(door: Door, sign_up, monkeypatch):
+    tenant = await sign_up()
+    sampler = Sampler(1000)
+    monkeypatch.setattr(door.app.short_way, "_sampler", sampler)
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        for _ in range(2):
+            await client.post("/graphql", json=MODELS, headers=tenant.headers)
+        assert door.short == 0  # each was due, and left to the middleware that makes spans
+        monkeypatch.setattr(sampler, "_due", math.inf)
+        await client.post("/graphql", json=MODELS, headers=tenant.headers)
+    assert door.short == 1
+
+
+class Generous:
+    """A rate limiter that never has to ask Valkey, which would take the long way."""
+
+    def take_here(self, *_what: object) -> Taken:
+        return Taken(True, 1, 1, 0, 0)
+
+    def give_back(self, *_what: object) -> None: ...
+
+
+async def test_a_client_that_does_not_read_is_waited_for(door: Door, api, sign_up, monkeypatch):
+    tenant = await sign_up()
+    monkeypatch.setattr(door.app.short_way, "_rate_limiter", Generous())
+    await with_many_keys(api, tenant, 30)
+    await door.raw(request(KEYS, tenant.headers, last=True))
+    _reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1)
+    writer.transport.pause_reading()
+    one = request(KEYS, tenant.headers)
+
+    async def send() -> None:
+        """And wait for the answer to be written, but not for long."""
+        before, until = door.short, time.monotonic() + 0.05
+        writer.write(one)
+        while door.short == before and time.monotonic() < until:
+            await asyncio.sleep(0)  # noqa: ASYNC110 - there is nothing to wait for but the count
+
+    await send()
+    [connection] = door.connections()
+    for _ in range(10_000):
+        await send()
+        if connection.flow.write_paused:
+            break
+    else:
+        pytest.fail("the buffer never filled")
+    filled = connection.transport.get_write_buffer_size()
+    for _ in range(20):
+        await send()
+    assert connection.transport.get_write_buffer_size() < filled + 20_000
+    writer.transport.abort()
 
 
 async def test_pipelined_requests_are_answered_in_their_order(door: Door, sign_up):

@@ -33,7 +33,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = False
         if self._held is not None:
             (cycle, app), self._held = self._held, None
-            if cycle.more_body or self.transport.is_closing() or not self._begin(cycle, app):
+            # A client that does not read what it was sent is waited for, which takes a task.
+            busy = cycle.more_body or self.transport.is_closing() or self.flow.write_paused
+            if busy or not self._begin(cycle, app):
                 super()._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

@@ -36,7 +36,7 @@ MOST_WAITING = 1000
 class Reader:
     """Connections as the application role that row-level security binds. Each statement is a transaction."""
 
-    def __init__(self, app_url: str, *, size: int = 16, timeout_seconds: float = 5) -> None:
+    def __init__(self, app_url: str, *, size: int = 8, timeout_seconds: float = 5) -> None:
         url = sqlalchemy_url(app_url)
         self._arguments: dict[str, Any] = {
             "host": url.host,

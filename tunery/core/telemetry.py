@@ -18,7 +18,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 _tracer = trace.get_tracer("tunery")
 _propagator = TraceContextTextMapPropagator()
-_SAMPLED = b"01"
 _traced: ContextVar[bool] = ContextVar("traced", default=False)
 """Asking OpenTelemetry would cost ten times as much."""
 
@@ -35,21 +34,34 @@ def start_tracing(endpoint: str, process: str) -> TracerProvider:
 
 class Sampler:
     """Chooses the requests that are traced: so many a second at most, so that tracing costs the same whatever the load;
-    and those whose `traceparent` says that they are (https://www.w3.org/TR/trace-context/).
+    and as many again of those whose `traceparent` says that they are (https://www.w3.org/TR/trace-context/).
     """
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second if per_second else math.inf
-        self._next = -math.inf
+        self._due = self._due_to_follow = -math.inf if per_second else math.inf
+
+    def is_due(self, now: float) -> bool:
+        """Whether `wants` would take a request that says nothing."""
+        return now >= self._due
 
     def wants(self, headers: Iterable[tuple[bytes, bytes]], now: float) -> bool:
         for name, value in headers:
             if name == b"traceparent":
-                return value.rpartition(b"-")[2] == _SAMPLED
-        if now < self._next or self._interval == math.inf:
+                follows = _is_sampled(value) and now >= self._due_to_follow
+                if follows:
+                    self._due_to_follow = now + self._interval
+                return follows
+        if now < self._due:
             return False
-        self._next = now + self._interval
+        self._due = now + self._interval
         return True
+
+
+def _is_sampled(traceparent: bytes) -> bool:
+    """Bit 0 of the flags, its last two digits."""
+    flags = traceparent.rpartition(b"-")[2]
+    return len(flags) == 2 and flags.isalnum() and flags[1:] in b"13579bdf"  # noqa: PLR2004 - the specification's
 
 
 @contextmanager

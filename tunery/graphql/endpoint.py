@@ -59,7 +59,7 @@ LONGEST_REMEMBERED = 2_000
 _ALLOW = (b"allow", b"GET, HEAD, POST")
 _ALLOW_POST = (b"allow", b"POST")
 _GZIP = (b"content-encoding", b"gzip")
-_VARY = (b"vary", b"accept, accept-encoding")
+_VARY = (b"vary", b"accept, accept-encoding, origin")
 _PRIVATE = (b"cache-control", b"private, no-store")
 
 
@@ -234,7 +234,11 @@ class GraphQLEndpoint:
         if kind is OperationType.SUBSCRIPTION:
             await self._stream(exchange, operation, variables, context, taken, receive)
             return
-        answer = await self._executor.execute(operation, variables, context, run)
+        try:
+            answer = await self._executor.execute(operation, variables, context, run)
+        except BaseException:
+            self._rate_limiter.give_back(buckets, requested)
+            raise
         writing = 0
         if kind is OperationType.MUTATION:
             writing = writing_cost(operation.node, operation.document.fragments, variables)
@@ -281,7 +285,7 @@ class GraphQLEndpoint:
 
     async def _read(self, text: str, buckets: Sequence[Bucket]) -> Document:
         """Raises Refused."""
-        if text not in self._documents:
+        if text not in self._documents and len(text) <= self._options.limits.bytes:
             await self._take(buckets, READING_POINTS * (1 + len(text) // READING_CHARACTERS))
         return self._documents.get(text)
 
@@ -426,8 +430,12 @@ def _json_of(answer: Answer) -> bytes:
     if answer.data is not None:
         parts.append(b'"data":' + answer.data)
     if answer.errors:
-        parts.append(b'"errors":' + msgspec.json.encode([error.formatted for error in answer.errors]))
+        parts.append(b'"errors":' + encode_errors(answer.errors))
     return b"{%b}" % b",".join(parts)
+
+
+def encode_errors(errors: Iterable[GraphQLError]) -> bytes:
+    return msgspec.json.encode([error.formatted for error in errors])
 
 
 def actual_cost(data: bytes, requested: int, writing: int = 0) -> int:

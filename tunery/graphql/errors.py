@@ -72,3 +72,9 @@ def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
 
 def _shortened(message: str) -> str:
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}…"
+
+
+def as_error(fault: BaseException, request_id: str) -> GraphQLError:
+    """What a client may see of a fault that belongs to no field alone."""
+    original = fault if isinstance(fault, Exception) else None
+    return public_error(GraphQLError(str(fault), original_error=original), request_id)

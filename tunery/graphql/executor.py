@@ -16,7 +16,7 @@ from tunery.core.identity import Identity
 from tunery.core.telemetry import is_traced, part_span
 from tunery.graphql.context import Context
 from tunery.graphql.documents import Operation
-from tunery.graphql.errors import public_error
+from tunery.graphql.errors import as_error, public_error
 from tunery.graphql.planner.planner import Planner, Run
 
 QUERY_SECONDS = 10.0
@@ -59,8 +59,7 @@ class Executor:
             try:
                 data = await self._planner.answer(run, context)
             except Exception as error:  # noqa: BLE001 - logged and shown as a fault, as graphql-core does with its fields
-                fault = GraphQLError(str(error), original_error=error)
-                return Answer(b"null", [public_error(fault, context.request_id)])
+                return Answer(b"null", [as_error(error, context.request_id)])
             if data is not None:
                 return Answer(data)
         if not is_traced():
@@ -78,7 +77,7 @@ class Executor:
                 return await self._resolve(operation, variables, context)
         except TimeoutError:
             slow = TooSlow("the answer took longer than a request may: ask for shorter pages or fewer fields")
-            return Answer(b"null", [public_error(GraphQLError(str(slow), original_error=slow), context.request_id)])
+            return Answer(b"null", [as_error(slow, context.request_id)])
 
     async def _resolve(self, operation: Operation, variables: Mapping[str, Any], context: Context) -> Answer:
         result = execute(

@@ -15,7 +15,8 @@ from tunery.core.identity import Identity
 from tunery.core.telemetry import Sampler
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.compression import LEAST_BYTES, THREAD_BYTES, compress_at_once, takes_gzip
-from tunery.graphql.endpoint import GraphQLEndpoint, Prepared, actual_cost, cost_extension
+from tunery.graphql.endpoint import GraphQLEndpoint, Prepared, actual_cost, cost_extension, encode_errors
+from tunery.graphql.errors import as_error
 from tunery.graphql.planner.planner import Planner, Run, whole
 from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
 from tunery.graphql.requests import MediaType, accepted
@@ -75,7 +76,7 @@ class ShortWay:
         media, now = accepted(given.get(b"accept")).media, time.perf_counter()
         if media is None or given.get(b"content-type") != b"application/json":
             return None
-        if self._sampler is not None and self._sampler.wants((), now):
+        if self._sampler is not None and self._sampler.is_due(now):
             return None
         authorization = given.get(b"authorization")
         identity = None if authorization is None else self._remembered(authorization)
@@ -97,9 +98,13 @@ class ShortWay:
 
     def finish(self, begun: Begun, request_id: bytes, more_headers: bytes) -> bytes | None:
         """The whole response; `more_headers` are lines of the server's own. None: take the long way after all."""
-        data = begun.data
-        found = None if data.cancelled() or data.exception() is not None else whole(data.result())
-        requested = begun.prepared.requested
+        requested, error = begun.prepared.requested, None
+        if begun.data.cancelled():
+            found = None
+        elif (error := begun.data.exception()) is not None:
+            found = b"null"
+        else:
+            found = whole(begun.data.result())
         if found is None or (begun.gzip and len(found) >= THREAD_BYTES):
             self._rate_limiter.give_back(begun.buckets, requested)
             return None
@@ -108,6 +113,8 @@ class ShortWay:
             self._rate_limiter.give_back(begun.buckets, requested - actual)
         taken = begun.taken
         remaining = min(taken.limit, taken.remaining + requested - actual)
+        if error is not None:
+            found += b',"errors":' + encode_errors([as_error(error, request_id.decode())])
         body = b'{"data":%b%b' % (found, cost_extension(requested, actual, remaining, taken.limit))
         if begun.gzip and len(body) >= LEAST_BYTES:
             body = compress_at_once(body)

@@ -37,21 +37,29 @@ class Planner:
 
     def prepare(self, operation: Operation, variables: Mapping[str, Any]) -> Run | None:
         """How a query is answered; None when it is graphql-core's, be it to word an error."""
+        coerced = None
+        if not operation.takes_as_they_are(variables):
+            coerced = self._coerce(operation, variables)
+            if coerced is None:
+                return None
+            variables = coerced.coerced
         kept = operation.shaped(variables)
         if "plan" not in kept:
-            kept["plan"] = self._plan(operation, variables)
+            coerced = coerced or self._coerce(operation, variables)
+            kept["plan"] = plan_operation(self._planning, operation, coerced) if coerced is not None else None
         plan: Plan | None = kept["plan"]
-        if plan is None or not operation.takes_as_they_are(variables):
+        if plan is None:
             return None
         try:
             return Run(plan, tuple(plan.values(variables)))
         except DomainError:
             return None
 
-    def _plan(self, operation: Operation, variables: Mapping[str, Any]) -> Plan | None:
-        schema = self._planning.schema
-        coerced = get_variable_values(schema, operation.node.variable_definitions or (), dict(variables))
-        return plan_operation(self._planning, operation, coerced) if isinstance(coerced, VariableValues) else None
+    def _coerce(self, operation: Operation, variables: Mapping[str, Any]) -> VariableValues | None:
+        """As graphql-core does, defaults filled in; None when there is something wrong."""
+        definitions = operation.node.variable_definitions or ()
+        coerced = get_variable_values(self._planning.schema, definitions, dict(variables))
+        return coerced if isinstance(coerced, VariableValues) else None
 
     async def answer(self, run: Run, context: Context) -> bytes | None:
         """The JSON text of a query's `data`; None when graphql-core has to find out what is wrong."""
