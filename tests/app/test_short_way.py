@@ -245,8 +245,8 @@ async def test_a_client_that_does_not_read_is_waited_for(door: Door, api, sign_u
         """And wait for the answer to be written, but not for long."""
         before, until = door.short, time.monotonic() + 0.05
         writer.write(one)
-        while door.short == before and time.monotonic() < until:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - there is nothing to wait for but the count
+        while door.short == before and time.monotonic() < until:  # noqa: ASYNC110 - nothing tells but the count
+            await asyncio.sleep(0)
 
     await send()
     [connection] = door.connections()
