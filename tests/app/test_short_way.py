@@ -1,7 +1,6 @@
 """Queries that were asked before are answered without ASGI, and nobody can tell."""
 
 import asyncio
-import gc
 import json
 import math
 import time
@@ -38,9 +37,6 @@ class Door:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def connections(self) -> list[HttpProtocol]:
-        return [found for found in gc.get_objects() if isinstance(found, HttpProtocol) and found in found.connections]
 
     async def raw(self, *requests: bytes, split: int | None = None) -> bytes:
         """All that comes back until the server closes."""
@@ -235,6 +231,8 @@ class Generous:
 async def test_a_client_that_does_not_read_is_waited_for(door: Door, api, sign_up, monkeypatch):
     tenant = await sign_up()
     monkeypatch.setattr(door.app.short_way, "_rate_limiter", Generous())
+    connections, made = [], HttpProtocol.connection_made
+    monkeypatch.setattr(HttpProtocol, "connection_made", lambda self, to: (connections.append(self), made(self, to)))
     await with_many_keys(api, tenant, 30)
     await door.raw(request(KEYS, tenant.headers, last=True))
     _reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=1)
@@ -249,7 +247,7 @@ async def test_a_client_that_does_not_read_is_waited_for(door: Door, api, sign_u
             await asyncio.sleep(0)
 
     await send()
-    [connection] = door.connections()
+    connection = connections[-1]
     for _ in range(10_000):
         await send()
         if connection.flow.write_paused:
@@ -261,6 +259,8 @@ async def test_a_client_that_does_not_read_is_waited_for(door: Door, api, sign_u
         await send()
     assert connection.transport.get_write_buffer_size() < filled + 20_000
     writer.transport.abort()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_pipelined_requests_are_answered_in_their_order(door: Door, sign_up):
@@ -298,6 +298,8 @@ async def test_a_client_that_leaves_harms_nobody(door: Door, sign_up):
         writer.write(whole)
         await writer.drain()
         writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
     answer = await door.raw(request(MODELS, tenant.headers, last=True))
     assert b'"baseModels"' in answer
 

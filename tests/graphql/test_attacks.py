@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-from graphql import GraphQLField, GraphQLInputObjectType, get_named_type, is_required_argument
+from graphql import GraphQLError, GraphQLField, GraphQLInputObjectType, get_named_type, is_required_argument
 
 import tunery.app.application
 import tunery.graphql.requests
@@ -167,6 +167,7 @@ def get_anything(query_string: bytes) -> GraphQLRequest:
 
 def raw_errors(patch: pytest.MonkeyPatch, _shops: Shops) -> None:
     patch.setattr("tunery.graphql.executor.public_error", lambda error, _request_id: error)
+    patch.setattr("tunery.graphql.executor.as_error", lambda fault, _request_id: GraphQLError(str(fault)))
 
 
 def tracing(patch: pytest.MonkeyPatch, _shops: Shops) -> None:

@@ -463,7 +463,7 @@ async def test_public_answers_may_be_cached_and_revalidated(make_endpoint):
     first = await endpoint.get(PUBLIC)
     assert first.status_code == 200
     assert first.headers["cache-control"] == "public, max-age=30"
-    assert first.headers["vary"] == "accept, accept-encoding"
+    assert first.headers["vary"] == "accept, accept-encoding, origin"
     assert first.json() == {"data": {"item": {"id": "1"}}}, "nothing of this caller's: no price"
     assert not [name for name in first.headers if name.startswith("x-ratelimit")]
     etag = first.headers["etag"]
