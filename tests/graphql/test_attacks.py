@@ -676,7 +676,7 @@ CHECKS: dict[str, tuple[Callable[[Site], Awaitable[None]], Flaw]] = {
     "nested variables": (check_nested_variables, patched("tunery.graphql.documents._shape", endless)),
     "huge requests": (check_huge_requests, patched("tunery.graphql.requests.LARGEST_BODY", 10**9)),
     "many variables": (check_many_variables, limits(nodes=10**9)),
-    "huge documents": (check_huge_documents, limits(bytes=10**9)),
+    "huge documents": (check_huge_documents, limits(characters=10**9)),
     "tokens": (check_tokens, limits(tokens=10**9)),
     "echoes": (check_echoes, patched("tunery.graphql.errors.LONGEST_MESSAGE", 10**9)),
 }

@@ -84,9 +84,9 @@ def test_a_directive_stands_once_in_one_place():
 
 
 def test_a_text_beyond_its_size_is_not_parsed():
-    check_size("x" * 10, Limits(bytes=10))
+    check_size("x" * 10, Limits(characters=10))
     with pytest.raises(GraphQLError, match="up to 10 characters, this one has 11") as refused:
-        check_size("x" * 11, Limits(bytes=10))
+        check_size("x" * 11, Limits(characters=10))
     assert refused.value.extensions == {"code": "DOCUMENT_TOO_LARGE"}
 
 
@@ -160,7 +160,7 @@ def test_suggestions_come_only_when_they_are_on():
 
 
 def test_documents_that_are_too_large_are_not_kept():
-    documents = Documents(SCHEMA, Limits(bytes=20))
+    documents = Documents(SCHEMA, Limits(characters=20))
     assert not documents.get("{ n }").errors
     assert documents.get("{ n }" + " " * 20).errors
     assert "{ n }" in documents

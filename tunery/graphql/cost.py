@@ -33,14 +33,12 @@ from graphql import (
 )
 
 from tunery.graphql.limits import INTROSPECTION
+from tunery.graphql.planner.mapping import LARGEST_PAGE, MOST_ITEMS
 
 MUTATION_POINTS = 10
 """Of each root field of a mutation, beside the objects of its payload: it writes."""
 INTROSPECTION_POINTS = 100
 """Of `__schema` and `__type`, whatever is selected: no row is read for them."""
-LONGEST_PAGE = 100
-MOST_ITEMS = "tunery_most"
-"""The extension of a field that says how many items its list may have."""
 
 Composite: TypeAlias = GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
 
@@ -159,7 +157,7 @@ class _Count:
         if items is None and name in ("edges", "nodes"):
             items = page
         if items is None:
-            items = definition.extensions.get(MOST_ITEMS, LONGEST_PAGE)
+            items = definition.extensions.get(MOST_ITEMS, LARGEST_PAGE)
         return items * (1 + below)
 
     def _page(self, node: FieldNode, definition: GraphQLField) -> int | None:
@@ -176,7 +174,7 @@ class _Count:
             if asked is None:
                 asked = _default(argument)
             if asked is not None:
-                pages.append(min(max(asked, 0), LONGEST_PAGE))
+                pages.append(min(max(asked, 0), LARGEST_PAGE))
         return max(pages, default=None)
 
     def _number(self, node: ValueNode | None) -> int | None:

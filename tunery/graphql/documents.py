@@ -247,7 +247,7 @@ class Documents:
         document = self._documents.get(text)
         if document is None:
             document = Document(self._schema, text, self._limits, suggestions=self._suggestions, shapes=self._shapes)
-            if len(text) > self._limits.bytes:  # refused, and not worth its memory
+            if len(text) > self._limits.characters:  # refused, and not worth its memory
                 return document
             self._documents[text] = document
             self._characters += len(text)

@@ -285,7 +285,7 @@ class GraphQLEndpoint:
 
     async def _read(self, text: str, buckets: Sequence[Bucket]) -> Document:
         """Raises Refused."""
-        if text not in self._documents and len(text) <= self._options.limits.bytes:
+        if text not in self._documents and len(text) <= self._options.limits.characters:
             await self._take(buckets, READING_POINTS * (1 + len(text) // READING_CHARACTERS))
         return self._documents.get(text)
 

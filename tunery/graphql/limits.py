@@ -39,7 +39,7 @@ Definition: TypeAlias = OperationDefinitionNode | FragmentDefinitionNode
 class Limits:
     """Of a document that is not a trusted one."""
 
-    bytes: int = 20_000
+    characters: int = 20_000
     tokens: int = 2_000
     depth: int = 12
     aliases: int = 30
@@ -79,8 +79,8 @@ class Measure:
 
 def check_size(text: str, limits: Limits) -> None:
     """Raises GraphQLError."""
-    if len(text) > limits.bytes:
-        message = f"a document has up to {limits.bytes} characters, this one has {len(text)}"
+    if len(text) > limits.characters:
+        message = f"a document has up to {limits.characters} characters, this one has {len(text)}"
         raise GraphQLError(message, extensions={"code": "DOCUMENT_TOO_LARGE"})
 
 

@@ -22,6 +22,8 @@ from tunery.graphql.planner.declare import (
     global_id,
     id_of,
     many,
+    newest,
+    newest_number,
     one,
     operation,
     planned,
@@ -37,15 +39,6 @@ READ, BUY, SELL = "marketplace:read", "marketplace:buy", "marketplace:sell"
 LONGEST_TEXT = 200
 ENGLISH: ColumnElement[str] = literal_column("'english'::regconfig")
 CALLER = literal_column(f"(SELECT {CURRENT_TENANT})", Uuid())
-
-
-def newest_number(version: Row) -> Sequence[ColumnElement[int]]:
-    return [version.number.desc()]
-
-
-def newest(row: Row) -> Sequence[ColumnElement[object]]:
-    """UUIDv7 rises with time."""
-    return [row.id.desc()]
 
 
 def last_published(listing: Row) -> Sequence[ColumnElement[object]]:

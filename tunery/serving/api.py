@@ -9,7 +9,18 @@ from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
 from tunery.graphql.errors import UserErrors, user_errors
 from tunery.graphql.node import Node
-from tunery.graphql.planner.declare import Conditions, Row, column, global_id, one, operation, planned, reference, root
+from tunery.graphql.planner.declare import (
+    Conditions,
+    Row,
+    column,
+    global_id,
+    newest,
+    one,
+    operation,
+    planned,
+    reference,
+    root,
+)
 from tunery.marketplace.api import Listing
 from tunery.serving import deployments, models
 from tunery.training.api import BaseModel
@@ -64,7 +75,7 @@ class ServingQuery:
     @root(
         Connection[Deployment],
         access=READ,
-        order=lambda deployment: [deployment.id.desc()],
+        order=newest,
         description="The organisation's deployments, the newest first, without deleted ones.",
     )
     def deployments(deployment: Row) -> Conditions:

@@ -11,7 +11,17 @@ from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
 from tunery.graphql.errors import UserErrors, user_errors
 from tunery.graphql.node import Node
-from tunery.graphql.planner.declare import Conditions, Row, column, global_id, operation, planned, reference, root
+from tunery.graphql.planner.declare import (
+    Conditions,
+    Row,
+    column,
+    global_id,
+    newest,
+    operation,
+    planned,
+    reference,
+    root,
+)
 from tunery.tenants import api_keys, models
 from tunery.tenants.sign_up import sign_up
 from tunery.vault.keyring import Keyring
@@ -85,7 +95,7 @@ class TenantsQuery:
     @root(
         Connection[ApiKey],
         access=READ_KEYS,
-        order=lambda key: [key.id.desc()],
+        order=newest,
         description="The organisation's API keys, the newest first, revoked ones included.",
     )
     def api_keys(key: Row) -> Conditions:

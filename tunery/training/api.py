@@ -1,13 +1,13 @@
 """Base models, data sets, quotes, training jobs and adapters in GraphQL."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Self
 
 import msgspec
 import strawberry
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import func
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
@@ -25,6 +25,8 @@ from tunery.graphql.planner.declare import (
     global_id,
     id_of,
     many,
+    newest,
+    newest_number,
     one,
     operation,
     planned,
@@ -39,15 +41,6 @@ from tunery.training.training_spec import TrainingSpec
 from tunery.vault.keyring import Keyring
 
 READ, WRITE = "training:read", "training:write"
-
-
-def newest(row: Row) -> Sequence[ColumnElement[object]]:
-    """UUIDv7 rises with time."""
-    return [row.id.desc()]
-
-
-def newest_number(version: Row) -> Sequence[ColumnElement[int]]:
-    return [version.number.desc()]
 
 
 @planned(

@@ -183,7 +183,7 @@ class Compiler:
 
     def row(self, kind: GraphQLObjectType, details: Sequence[FieldDetails]) -> ColumnElement[Any]:
         """The row whose id the program itself binds, under ROW_ID among the variables."""
-        identifier = self._parameter(Argument(_itself, Uuid()), ROW_ID, None, None)
+        identifier = self._parameter(Argument(itself, Uuid()), ROW_ID, None, None)
         return concat(self._one(kind, details, Which(lambda row: [row.id == identifier])))
 
     def _nodes(self, node: FieldNode, given: Mapping[str, Any], details: Sequence[FieldDetails]) -> list[Part]:
@@ -391,5 +391,5 @@ def _digits_of(kind: str, identifier: str) -> str | None:
         return None
 
 
-def _itself(value: Any) -> Any:
+def itself(value: Any) -> Any:
     return value

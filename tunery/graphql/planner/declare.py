@@ -15,7 +15,7 @@ type is read through row-level security; under a public root through its `public
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -57,6 +57,8 @@ __all__ = [
     "global_id",
     "id_of",
     "many",
+    "newest",
+    "newest_number",
     "node_root",
     "one",
     "operation",
@@ -122,6 +124,15 @@ FirstOrNone = Annotated[int | None, _FIRST]
 Last = Annotated[int | None, strawberry.argument(description=f"From the end, 1 to {LARGEST_PAGE}.")]
 After = Annotated[str | None, strawberry.argument(description="A cursor: the page begins behind it.")]
 Before = Annotated[str | None, strawberry.argument(description="A cursor: the page ends before it.")]
+
+
+def newest(row: Row) -> Sequence[ColumnElement[Any]]:
+    """By the id: UUIDv7 rises with time."""
+    return [row.id.desc()]
+
+
+def newest_number(version: Row) -> Sequence[ColumnElement[Any]]:
+    return [version.number.desc()]
 
 
 def id_of(kind: str) -> Argument:

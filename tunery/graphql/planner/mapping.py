@@ -21,6 +21,8 @@ Order = Callable[[Row], Sequence[ColumnElement[Any]]]
 METADATA = "tunery"
 PAGE = 20
 LARGEST_PAGE = 100
+MOST_ITEMS = "tunery_most"
+"""A field's extension: how many entries its list may have, for the price."""
 
 
 @dataclass(frozen=True)

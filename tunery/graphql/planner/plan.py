@@ -21,7 +21,7 @@ from tunery.core.reader import NOBODY, in_context
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.context import ResolveInfo
 from tunery.graphql.documents import Operation
-from tunery.graphql.planner.compile import Compiler, Parameter, Unplanned
+from tunery.graphql.planner.compile import Compiler, Parameter, Unplanned, itself
 from tunery.graphql.planner.mapping import Declared
 from tunery.graphql.planner.sql import concat
 
@@ -115,7 +115,7 @@ def _plan(planning: Planning, expression: ColumnElement[Any], compiler: Compiler
     traverse(expression, {}, {"bindparam": inline})
     compiled: Any = expression.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     positions = [
-        named.get(name) or Parameter(name, _as_given, None, None, compiled.params[name])
+        named.get(name) or Parameter(name, itself, None, None, compiled.params[name])
         for name in compiled.positiontup or ()
     ]
     used = {parameter.name for parameter in positions}
@@ -133,7 +133,3 @@ def _plan(planning: Planning, expression: ColumnElement[Any], compiler: Compiler
         public=False,
         unused=unused,
     )
-
-
-def _as_given(value: Any) -> Any:
-    return value

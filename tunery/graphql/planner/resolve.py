@@ -22,6 +22,7 @@ from tunery.graphql.context import Context, ResolveInfo
 from tunery.graphql.planner.compile import TYPE_KEY
 from tunery.graphql.planner.keyset import Keys
 from tunery.graphql.planner.mapping import (
+    MOST_ITEMS,
     PAGE,
     Declared,
     Keyset,
@@ -57,7 +58,7 @@ def _use_as_root(name: str, definition: GraphQLField) -> None:
     declared = declared_of(definition)
     if declared is None or not declared.permission:
         raise TypeError(f"{name} does not say which permission it requires")
-    definition.extensions = {**definition.extensions, "tunery_most": PAGE}
+    definition.extensions = {**definition.extensions, MOST_ITEMS: PAGE}
     written = definition.resolve if declared.source is None else _resolve_root(declared)
     assert written is not None, f"{name} has no resolver"  # noqa: S101
     if definition.subscribe is not None:
@@ -80,7 +81,7 @@ def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
             definition.resolve = _follow_reference(definition.resolve, named)
         most = PAGE if is_connection(definition.type) else declared.most if declared else None
         if most is not None:
-            definition.extensions = {**definition.extensions, "tunery_most": most}
+            definition.extensions = {**definition.extensions, MOST_ITEMS: most}
 
 
 def is_part_of_connection(kind: GraphQLObjectType) -> bool:
