@@ -18,7 +18,7 @@ from tests.graphql.planner.reference import is_violation
 from tests.graphql.planner.ways import Ways
 from tunery.graphql import executor
 
-NUMBER = 5000 if os.environ.get("LARGE") else 300
+NUMBER = 5000 if os.environ.get("LARGE") else 1000
 SETTINGS = settings(
     max_examples=NUMBER,
     derandomize=True,

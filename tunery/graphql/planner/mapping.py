@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, FromClause
 from sqlalchemy.types import TypeEngine
 
 from tunery.graphql.access import PUBLIC
+from tunery.graphql.connections import Connection
 
 Row = Any
 """The columns of a row in SQL, as attributes."""
@@ -139,8 +140,14 @@ def python_name(definition: GraphQLField) -> str:
 
 
 def is_connection(kind: Any) -> bool:
-    named = get_named_type(kind)
-    return isinstance(named, GraphQLObjectType) and "edges" in named.fields and "pageInfo" in named.fields
+    return is_made_of(Connection, get_named_type(kind))
+
+
+def is_made_of(generic: type, kind: Any) -> bool:
+    """Whether a type of the schema is the generic one, for some type of ours."""
+    definition = kind.extensions.get("strawberry-definition")
+    concrete = getattr(definition, "concrete_of", None)
+    return concrete is not None and concrete.origin is generic
 
 
 def is_list(kind: Any) -> bool:

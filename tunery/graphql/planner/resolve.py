@@ -18,6 +18,7 @@ from graphql import (
 from strawberry.utils.str_converters import to_camel_case
 
 from tunery.core.errors import NotFound
+from tunery.graphql.connections import Edge, PageInfo
 from tunery.graphql.context import Context, ResolveInfo
 from tunery.graphql.planner.compile import TYPE_KEY
 from tunery.graphql.planner.keyset import Keys
@@ -31,6 +32,7 @@ from tunery.graphql.planner.mapping import (
     Root,
     declared_of,
     is_connection,
+    is_made_of,
     mapping_of,
 )
 from tunery.graphql.planner.page import size_and_end
@@ -85,7 +87,8 @@ def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
 
 
 def is_part_of_connection(kind: GraphQLObjectType) -> bool:
-    return is_connection(kind) or kind.name == "PageInfo" or set(kind.fields) == {"cursor", "node"}
+    definition = kind.extensions.get("strawberry-definition")
+    return is_connection(kind) or is_made_of(Edge, kind) or getattr(definition, "origin", None) is PageInfo
 
 
 def _permitted(resolve: Callable[..., Any], permission: str) -> Callable[..., Any]:
