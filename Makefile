@@ -21,7 +21,7 @@ demo: setup  ## the whole path once, on embedded services; FAST=1 for a shorter 
 up: setup  ## everything on this machine, with the demo's data, until Ctrl-C
 	$(BIN)/tunery demo --stay
 
-# It pins versions that others of ours can't live with. Without it, its tests skip.
+# It pins versions that others of ours can't live with. Without it, its tests skip; where CI is set, they fail.
 .venv/clairvoyance/ready: .venv/ready
 	-$(PYTHON) -m venv .venv/clairvoyance && .venv/clairvoyance/bin/python -m pip install --quiet --disable-pip-version-check clairvoyance==2.5.5 && touch $@
 

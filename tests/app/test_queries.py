@@ -1,30 +1,52 @@
-"""What every list and every id has in common, whatever the type: paging, order, and that others' rows don't exist."""
+"""What every list and every id has in common, whatever the type: paging, order, and that others' rows don't exist. And
+what every committed operation has: it answers, by as many SQL statements as stand here.
+"""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 import pytest
-from graphql import GraphQLObjectType, get_named_type, is_leaf_type
+from graphql import GraphQLObjectType, OperationDefinitionNode, get_named_type, is_leaf_type, parse
 from sqlalchemy import select
 
 from tests.app.shops import EACH, Shops, open_shops
+from tests.recorder import recorded
+from tunery.app.database_urls import role_url
 from tunery.app.schema import core_schema
 from tunery.app.settings import Settings
+from tunery.billing.api import READ as BILLING_READ
 from tunery.core import ids
-from tunery.core.database import Database
-from tunery.core.reader import Reader
+from tunery.core.database import APPLICATION_ROLE, Database
+from tunery.core.identity import Identity
+from tunery.core.reader import SESSION
 from tunery.core.services import Services
-from tunery.graphql.access import PUBLIC
+from tunery.graphql.access import AUTHENTICATED, PUBLIC
+from tunery.graphql.documents import Document
 from tunery.graphql.planner.mapping import declared_of, is_connection, mapping_of
-from tunery.graphql.trusted_documents import committed_operations
+from tunery.graphql.planner.planner import Planner
+from tunery.graphql.trusted_documents import committed_operations, document_id
 
 ROOTS = core_schema.query_type.fields
 CONNECTIONS = sorted(name for name, field in ROOTS.items() if is_connection(field.type))
 OPEN = {name for name in CONNECTIONS if declared_of(ROOTS[name]).permission == PUBLIC}
 NODES = sorted(core_schema.get_possible_types(core_schema.type_map["Node"]), key=lambda kind: kind.name)
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
+PERMISSIONS = {
+    "Adapter": "training:read",
+    "AdapterVersion": "training:read",
+    "ApiKey": "keys:read",
+    "BaseModel": PUBLIC,
+    "DataSet": "training:read",
+    "Deployment": "serving:read",
+    "Listing": "marketplace:read",
+    "Organisation": "organisation:read",
+    "Purchase": "marketplace:read",
+    "Quote": "training:read",
+    "TrainingJob": "training:read",
+}
 
 
 def type_of(connection: str) -> GraphQLObjectType:
@@ -118,6 +140,27 @@ async def test_others_rows_are_in_no_list(api, shops: Shops, name: str):
     assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
+@pytest.mark.parametrize("name", sorted(set(CONNECTIONS) - OPEN))
+async def test_a_page_is_read_from_an_index_in_its_order(
+    services: Services, settings: Settings, shops: Shops, name: str
+):
+    operation = Document(core_schema, f"{{ {name} {{ nodes {{ __typename }} }} }}", None).operation(None)
+    run = services.get(Planner).prepare(operation, {})
+    values = run.plan.values_of(shops.one.identity, run.values)
+    role = await asyncpg.connect(role_url(settings, APPLICATION_ROLE), server_settings=SESSION)
+    for other_way in ("seqscan", "bitmapscan", "sort"):  # which small tables are rather read by
+        await role.execute(f"SET enable_{other_way} = off")
+    await role.execute(f"PREPARE page AS {run.plan.as_caller}")
+    rows = await role.fetch(f"EXPLAIN EXECUTE page ('{values[0]}', '{values[1]}')")
+    await role.close()
+    plan = [row[0].strip() for row in rows]
+    table = mapping_of(type_of(name)).table.name
+    [at] = [at for at, line in enumerate(plan) if f"using ix_{table}_tenant_id_id on {table} t1" in line]
+    assert plan[at].startswith("->  Index")
+    assert plan[at + 1].startswith("Index Cond: (tenant_id = ")
+    assert not any("Sort" in line for line in plan[:at])
+
+
 @pytest.mark.parametrize("name", sorted(OPEN))
 async def test_public_lists_are_the_same_for_everybody(api, shops: Shops, name: str):
     [expected, *others] = [
@@ -209,6 +252,25 @@ async def test_a_node_is_its_owners_alone(api, services: Services, shops: Shops,
     assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
+@pytest.mark.parametrize("kind", NODES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("beside", ["", " usage { meter }"], ids=["planned", "by graphql-core"])
+async def test_a_node_takes_the_permission_of_its_type(
+    api, services: Services, shops: Shops, monkeypatch: pytest.MonkeyPatch, kind: GraphQLObjectType, beside: str
+):
+    document = f"query($id: ID!) {{ node(id: $id) {{ id }}{beside} }}"
+    identifier = await id_of(services, kind, shops.one)
+    required = PERMISSIONS[kind.name]
+    monkeypatch.setattr(Identity, "may", lambda _self, permission: permission != required)
+    answer = await api.graphql(document, shops.one, id=identifier)
+    assert answer["data"]["node"] == ({"id": identifier} if required == PUBLIC else None)
+    assert "errors" not in answer
+    monkeypatch.setattr(
+        Identity, "may", lambda _self, permission: permission in {required, AUTHENTICATED, BILLING_READ}
+    )
+    answer = await api.graphql(document, shops.one, id=identifier)
+    assert answer["data"]["node"] == {"id": identifier}
+
+
 async def test_nodes_come_in_the_order_of_their_ids(api, services: Services, shops: Shops):
     mine = [await id_of(services, kind, shops.one) for kind in NODES if kind.name != "BaseModel"]
     theirs = [await id_of(services, kind, shops.other) for kind in NODES if kind.name != "BaseModel"]
@@ -243,25 +305,92 @@ async def test_a_node_is_the_same_by_plan_and_by_graphql_core(
     assert mixed["data"] == planned["data"]
 
 
-@pytest.mark.parametrize("name", sorted(committed_operations()))
-async def test_a_committed_operation_is_one_statement(
-    api, services: Services, shops: Shops, monkeypatch: pytest.MonkeyPatch, name: str
+# The committed operations.
+
+
+Variables = Callable[[Any, Shops], Awaitable[dict[str, Any]]]
+
+
+async def nothing(_api: Any, _shops: Shops) -> dict[str, Any]:
+    return {}
+
+
+def first_of(root: str) -> Variables:
+    async def find(api: Any, shops: Shops) -> dict[str, Any]:
+        answer = await api.graphql(f"{{ {root}(first: 1) {{ nodes {{ id }} }} }}", shops.one)
+        return {"id": answer["data"][root]["nodes"][0]["id"]}
+
+    return find
+
+
+async def a_search(_api: Any, _shops: Shops) -> dict[str, Any]:
+    return {"text": "Number", "baseModel": "tunery/tiny", "first": 3}
+
+
+@dataclass(frozen=True)
+class Executed:
+    """`statements` are more than 1 only where a root field is written by hand."""
+
+    variables: Variables = nothing
+    statements: int = 1
+
+
+OPERATIONS = {
+    "BaseModels": Executed(),
+    "BillingAccount": Executed(),
+    "Deployments": Executed(),
+    "Listing": Executed(first_of("listings")),
+    "Listings": Executed(a_search),
+    "Organisation": Executed(),
+    "TrainingJob": Executed(first_of("trainingJobs")),
+    "TrainingJobs": Executed(),
+}
+
+
+def test_every_committed_operation_stands_here():
+    assert {f"{name}.graphql" for name in OPERATIONS} == committed_operations().keys()
+
+
+def test_only_hand_written_fields_take_more_than_one_statement():
+    for name, executed in OPERATIONS.items():
+        (operation,) = parse(committed_operations()[f"{name}.graphql"]).definitions
+        assert isinstance(operation, OperationDefinitionNode)
+        roots = core_schema.get_root_type(operation.operation).fields
+        asked = [node.name.value for node in operation.selection_set.selections]
+        planned = all(declared_of(roots[field]).source is not None for field in asked)
+        assert planned == (executed.statements == 1), name
+
+
+@pytest.mark.parametrize("way", ["by id", "as text"])
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_an_operation_is_so_many_statements(
+    api, shops: Shops, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ):
-    statements = []
-    read = Reader.value
+    text = committed_operations()[f"{name}.graphql"]
+    body = {"documentId": document_id(text)} if way == "by id" else {"query": text}
+    body["variables"] = await OPERATIONS[name].variables(api, shops)
 
-    async def record(self: Reader, sql: str, values: Sequence[object]) -> object:
-        statements.append(sql)
-        return await read(self, sql, values)
+    async def send() -> dict[str, Any]:
+        response = await api.client.post("/graphql", json=body, headers=shops.one.headers)
+        answer = response.json()
+        assert "errors" not in answer, answer
+        return answer["data"]
 
-    text = committed_operations()[name]
-    variables = {}
-    if "$id: ID!" in text:
-        kind = core_schema.type_map[name.removesuffix(".graphql")]
-        [variables["id"], *_] = await ids_of(services, kind, shops.one)
-    await api.graphql(text, shops.one, **variables)
-    monkeypatch.setattr(Reader, "value", record)
-    monkeypatch.setattr("tunery.graphql.executor.execute", None)
-    answer = await api.graphql(text, shops.one, **variables)
-    assert "errors" not in answer
-    assert len(statements) == 1
+    first = await send()  # may look up the API key
+    assert all(value not in (None, [], {}) for value in first.values())
+    if OPERATIONS[name].statements == 1:
+        monkeypatch.setattr("tunery.graphql.executor.execute", None)  # graphql-core has no part in it
+    with recorded() as statements:
+        assert await send() == first
+    assert len(statements) == OPERATIONS[name].statements, statements
+
+
+async def test_the_recorder_sees_every_way_to_the_database(api, shops: Shops):
+    with recorded() as statements:
+        await api.graphql("{ organisation { name } }", shops.one)
+        planned = len(statements)
+        await api.graphql("{ organisation { name } usage { meter } }", shops.one)  # one written by hand, beside it
+    assert planned == 1
+    assert len(statements) > 3
+    assert any("api_keys" in statement for statement in statements[1:])
+    assert not any(statement.startswith(("BEGIN", "COMMIT")) for statement in statements)

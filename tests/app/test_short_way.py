@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
@@ -88,6 +88,14 @@ def request(body: dict, headers: dict[str, str], *, last: bool = False, version:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
 
 
+LAST = request({"query": "{ nothing }"}, {}, last=True)
+
+
+async def alone(door: Door, whole: bytes) -> bytes:
+    """What comes back for a request that arrives by itself and leaves the connection open; then for `LAST`."""
+    return await door.raw(whole, LAST, split=len(whole))
+
+
 def same(one: httpx.Response, other: httpx.Response) -> None:
     """But for what differs from request to request."""
     changing = {"x-request-id", "date", "x-ratelimit-remaining", "x-ratelimit-reset", "content-length"}
@@ -134,8 +142,9 @@ async def test_a_long_answer_is_compressed_on_both_ways(door: Door, api, sign_up
     async with httpx.AsyncClient(base_url=door.url) as client:
         long = await client.post("/graphql", json=body, headers=tenant.headers)
         short = await client.post("/graphql", json=body, headers=tenant.headers)
+        await client.post("/graphql", json=body, headers=plain)
         uncompressed = await client.post("/graphql", json=body, headers=plain)
-    assert door.short == 2
+    assert (door.short, door.long) == (2, 2)
     assert len(uncompressed.content) >= 1500
     assert short.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in uncompressed.headers
@@ -278,16 +287,222 @@ async def test_pipelined_requests_are_answered_in_their_order(door: Door, sign_u
 
 async def test_a_request_in_pieces_and_one_that_closes(door: Door, sign_up):
     tenant = await sign_up()
-    whole = request(ORGANISATION, tenant.headers, last=True)
-    first = await door.raw(whole)
-    again = await door.raw(whole)
-    assert door.short == 1
-    assert b"connection: close\r\n" in first
-    assert b"connection: close\r\n" in again
-    pieces = await door.raw(whole, split=len(whole) - 5)
-    assert pieces.split(b"\r\n\r\n")[1].startswith(b'{"data":')
+    closing = request(ORGANISATION, tenant.headers, last=True)
+    pieces = await door.raw(closing, split=len(closing) - 5)
+    whole, again = await door.raw(closing), await door.raw(closing)
     old = await door.raw(request(ORGANISATION, tenant.headers, version="1.0"))
-    assert b'"organisation"' in old
+    for answer in (pieces, whole, again, old):
+        assert b"connection: close\r\n" in answer
+        assert answer.split(b"\r\n\r\n")[1].startswith(b'{"data":{"organisation":')
+    assert (door.short, door.long) == (0, 4)
+
+
+async def test_the_end_of_a_longer_head_is_not_taken_for_a_whole_one(door: Door, sign_up):
+    """Else its bytes, sent by somebody else, would be answered as if the beginning were there."""
+    tenant = await sign_up()
+    tail = request(ORGANISATION, {})
+    start = f"POST /graphql HTTP/1.1\r\nauthorization: {tenant.headers['authorization']}\r\nx-more: ".encode()
+    closing = request(ORGANISATION, {}, last=True)
+    mine = await door.raw(start + tail, closing, split=len(start))
+    assert f'"slug":"{tenant.slug}"'.encode() in mine
+    for _ in range(2):
+        nobodys = await door.raw(tail, closing)
+        assert nobodys.count(b"UNAUTHENTICATED") == 2
+    assert door.short == 0
+
+
+async def test_what_the_parser_is_in_the_middle_of_is_no_request(door: Door, sign_up):
+    tenant = await sign_up()
+    known = request(ORGANISATION, tenant.headers)
+    await alone(door, known)
+    in_a_head = b"GET /health HTTP/1.1\r\nx-more: "
+    in_a_body = f"POST /v1/files HTTP/1.1\r\ncontent-length: {len(known)}\r\n\r\n".encode()
+    for start in (in_a_head, in_a_body):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        for piece in (start, known, LAST):
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert answer.count(b"HTTP/1.1 ") == 2
+        assert tenant.slug.encode() not in answer
+    assert door.short == 0
+
+
+async def test_a_known_body_under_a_head_that_announces_more_waits_for_it(door: Door, sign_up):
+    tenant = await sign_up()
+    longer, shorter = request(ORGANISATION, tenant.headers), request({"query": "{ __typename }"}, tenant.headers)
+    await alone(door, longer)
+    await alone(door, shorter)
+    head = longer.partition(b"\r\n\r\n")[0]
+    start = head + b"\r\n\r\n" + shorter.partition(b"\r\n\r\n")[2]
+    answer = await door.raw(start.ljust(len(longer)), LAST, split=len(start))
+    assert door.short == 0
+    assert answer.count(b"HTTP/1.1 ") == 2
+
+
+async def test_requests_in_one_piece_are_not_mixed_up(door: Door, sign_up):
+    one, other = await sign_up("One"), await sign_up("Other")
+    of_one, of_other = request(ORGANISATION, one.headers), request(ORGANISATION, other.headers)
+    await door.raw(of_one, of_other, LAST, split=len(of_one + of_other))
+    for _ in range(2):
+        answer = await alone(door, of_one)
+        assert one.slug.encode() in answer
+    assert door.short == 1
+
+
+class Gate:
+    """Holds back what the database has answered."""
+
+    def __init__(self, services: Services, monkeypatch) -> None:
+        reader = services.get(Planner)._reader
+        value = reader.value
+        self.open = asyncio.Event()
+        self.waiting = 0
+
+        async def held(sql, values):
+            self.waiting += 1
+            await self.open.wait()
+            return await value(sql, values)
+
+        monkeypatch.setattr(reader, "value", held)
+
+    async def wait(self, number: int) -> None:
+        async with asyncio.timeout(5):
+            while self.waiting < number:  # noqa: ASYNC110 - nothing tells but the count
+                await asyncio.sleep(0.005)
+
+
+async def test_what_comes_while_a_request_is_under_way_waits(door: Door, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    first, second = request(ORGANISATION, tenant.headers), request(MODELS, tenant.headers)
+    await alone(door, first)
+    await alone(door, second)
+    gate = Gate(services, monkeypatch)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(first)
+    await gate.wait(1)
+    writer.write(second[:100])
+    await asyncio.sleep(0.02)
+    writer.write(second[100:] + LAST)
+    await asyncio.sleep(0.02)
+    assert gate.waiting == 1
+    gate.open.set()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    found = [answer.index(part) for part in (b'"organisation"', b'"baseModels"', b'"errors"')]
+    assert found == sorted(found)
+    assert answer.count(b"HTTP/1.1 ") == 3
+    assert door.short == 1
+
+
+async def test_a_known_request_waits_for_the_unknown_one_before_it(door: Door, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    known = request({"query": "{ __typename }"}, tenant.headers)
+    await alone(door, known)
+    gate = Gate(services, monkeypatch)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request(ORGANISATION, tenant.headers))
+    await gate.wait(1)
+    writer.write(known)
+    await asyncio.sleep(0.02)
+    writer.write(LAST)
+    gate.open.set()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert 0 < answer.index(b'"organisation"') < answer.index(b'"__typename"')
+
+
+async def test_a_connection_that_waits_for_its_answer_is_not_idle(door: Door, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    known = request(ORGANISATION, tenant.headers)
+    await alone(door, known)
+    connections, made = [], HttpProtocol.connection_made
+    monkeypatch.setattr(HttpProtocol, "connection_made", lambda self, to: (connections.append(self), made(self, to)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    await asyncio.sleep(0.02)
+    connections[0].timeout_keep_alive = 0.1
+    writer.write(known)
+    await reader.readuntil(b"}}}")
+    gate = Gate(services, monkeypatch)
+    writer.write(known)
+    await gate.wait(1)
+    await asyncio.sleep(0.3)
+    gate.open.set()
+    assert b'"organisation"' in await asyncio.wait_for(reader.read(), 5)  # and then, idle, it is closed
+    writer.close()
+    assert door.short == 2
+
+
+async def test_a_server_that_shuts_down_answers_what_is_under_way(services, sign_up, monkeypatch):
+    tenant = await sign_up()
+    app: Application = create_app(services)
+    bound = listen("127.0.0.1", 0)
+    server = asyncio.ensure_future(serve_http(app, bound, short_way=app.short_way))
+    await asyncio.sleep(0.05)
+    door = Door(bound.getsockname()[1], app)
+    first = request(ORGANISATION, tenant.headers)
+    await alone(door, first)
+    gate = Gate(services, monkeypatch)
+    monkeypatch.setattr(app, "_graphql", None)  # the long way would fail
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(first)
+    await gate.wait(1)
+    server.cancel()
+    await asyncio.sleep(0.3)
+    assert not reader.at_eof()
+    gate.open.set()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"organisation"' in answer
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait_for(server, 5)
+
+
+async def test_an_answer_that_breaks_a_promise_takes_the_long_way(door: Door, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    await alone(door, request(ORGANISATION, tenant.headers))
+    reader = services.get(Planner)._reader
+    value, broken = reader.value, [b'{"organisation":{"name":\x01}}']
+
+    async def breaks_once(sql, values):
+        return broken.pop() if broken else await value(sql, values)
+
+    monkeypatch.setattr(reader, "value", breaks_once)
+    long = door.long
+    answer = await alone(door, request(ORGANISATION, tenant.headers))
+    assert not broken
+    assert door.long == long + 2
+    assert f'"slug":"{tenant.slug}"'.encode() in answer
+
+
+async def test_a_key_that_is_no_longer_remembered_is_looked_up(door: Door, sign_up):
+    tenant = await sign_up()
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        for _ in range(2):
+            await client.post("/graphql", json=ORGANISATION, headers=tenant.headers)
+        assert (door.short, door.long) == (1, 1)
+        known = door.app.short_way._remembered.__self__._known
+        for digest, (_until, identity) in known.items():
+            known[digest] = (0.0, identity)
+        answer = await client.post("/graphql", json=ORGANISATION, headers=tenant.headers)
+        assert answer.json()["data"]["organisation"]["slug"] == tenant.slug
+        assert (door.short, door.long) == (1, 2)
+
+
+async def test_an_empty_bucket_refuses_on_both_ways(door: Door, sign_up, monkeypatch):
+    tenant = await sign_up()
+    endpoint = door.app.short_way._endpoint
+    monkeypatch.setattr(endpoint, "_options", replace(endpoint._options, points=60, points_per_second=0.01))
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        answers = [await client.post("/graphql", json=ORGANISATION, headers=tenant.headers) for _ in range(70)]
+    statuses = [answer.status_code for answer in answers]
+    assert door.short > 10
+    refused = statuses.index(429)
+    assert set(statuses[:refused]) == {200}
+    assert set(statuses[refused:]) == {429}
+    assert int(answers[-1].headers["retry-after"]) >= 1
 
 
 async def test_a_client_that_leaves_harms_nobody(door: Door, sign_up):

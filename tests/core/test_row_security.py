@@ -84,19 +84,64 @@ async def test_the_public_views_show_what_is_published_to_everybody_alike(servic
         async with services.get(Database).unit_of_work(tenant_id) as uow:
             listings = await uow.session.execute(text("SELECT * FROM published_listings ORDER BY id"))
             versions = await uow.session.execute(text("SELECT * FROM published_listing_versions ORDER BY id"))
-            seen[tenant_id] = ([dict(row) for row in listings.mappings()], [dict(row) for row in versions.mappings()])
-    listings, versions = seen[NOBODY]
+            sellers = await uow.session.execute(text("SELECT * FROM public_sellers ORDER BY tenant_id"))
+            seen[tenant_id] = [[dict(row) for row in rows.mappings()] for rows in (listings, versions, sellers)]
+    listings, versions, sellers = seen[NOBODY]
     assert published.id in {row["id"] for row in listings}
     assert {row["status"] for row in listings} == {"published"}
     assert {row["listing_id"] for row in versions} == {row["id"] for row in listings}
-    assert all(rows == (listings, versions) for rows in seen.values())
+    assert seller.tenant_id in {row["tenant_id"] for row in sellers}
+    assert stranger.tenant_id not in {row["tenant_id"] for row in sellers}
+    assert all(rows == [listings, versions, sellers] for rows in seen.values())
     # What leads to files, and whose adapter it is, stays with the owner.
     for rows in (listings, versions):
         assert not rows[0].keys() & {"files", "object_prefix", "adapter_id", "job_id"}
-    for view in ("published_listings", "published_listing_versions"):
+    assert sellers[0].keys() == {"tenant_id", "namespace", "name"}
+    for view in ("published_listings", "published_listing_versions", "public_sellers"):
         for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
             for role in ("tunery_app", "tunery_dispatcher"):
                 assert not await catalogue.fetchval("SELECT has_table_privilege($1, $2, $3)", role, view, privilege)
+
+
+async def test_versions_are_public_as_long_as_their_listing_is_published(services: Services, sign_up):
+    seller, stranger = await sign_up("Seller"), await sign_up("Stranger")
+    market = Market(services, None, "", sign_up)
+    version = await market.train(seller)
+    listing = await market.publish(seller, version)
+    database = services.get(Database)
+
+    async def numbers_seen() -> list[list[int]]:
+        seen = []
+        for tenant_id in (NOBODY, seller.tenant_id, stranger.tenant_id, None):
+            async with database.unit_of_work(tenant_id) as uow:
+                query = text("SELECT number FROM published_listing_versions WHERE listing_id = :id")
+                seen.append(list(await uow.session.scalars(query, {"id": listing.id})))
+        return seen
+
+    assert await numbers_seen() == [[1]] * 4
+    async with database.unit_of_work(seller.tenant_id) as uow:
+        await withdraw_listing(uow, listing.id)
+    assert await numbers_seen() == [[]] * 4
+
+    # Not even the seller can have it otherwise with SQL of their own.
+    change = "UPDATE listing_versions SET listing_status = 'published' WHERE listing_id = :id"
+    add = (
+        "INSERT INTO listing_versions (listing_id, number, digest, base_model, manifest, files, object_prefix, created_at)"
+        " VALUES (:id, 2, '', '', '{}', '[]', '', now())"
+    )
+    for statement, refusal in ((change, "permission denied"), (add, "violates foreign key constraint")):
+        with pytest.raises(Exception, match=refusal):
+            async with database.unit_of_work(seller.tenant_id) as uow:
+                await uow.session.execute(text(statement), {"id": listing.id})
+    async with database.unit_of_work(stranger.tenant_id) as uow:
+        changed = await uow.session.execute(
+            text("UPDATE listings SET status = 'published' WHERE id = :id"), {"id": listing.id}
+        )
+        assert changed.rowcount == 0
+    assert await numbers_seen() == [[]] * 4
+
+    await market.publish(seller, version)
+    assert await numbers_seen() == [[1]] * 4
 
 
 async def test_nobody_sees_no_rows_of_a_tenant_s_own(services: Services, sign_up, catalogue):

@@ -24,6 +24,7 @@ from graphql import GraphQLError, GraphQLField, GraphQLInputObjectType, get_name
 
 import tunery.app.application
 import tunery.graphql.requests
+import tunery.tenants.remembered_keys
 from tests.app.shops import Shops, open_shops
 from tunery.app.application import Application
 from tunery.app.schema import core_schema
@@ -31,11 +32,13 @@ from tunery.core import ids
 from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.graphql.access import PUBLIC
+from tunery.graphql.context import Context
 from tunery.graphql.documents import Operation
 from tunery.graphql.endpoint import GraphQLEndpoint
 from tunery.graphql.planner.mapping import declared_of
 from tunery.graphql.planner.planner import Planner
 from tunery.graphql.requests import GraphQLRequest
+from tunery.tenants.api_keys import generate_secret
 from tunery.tenants.remembered_keys import RememberedKeys
 
 ANSWER_BYTES = 5_000
@@ -124,11 +127,14 @@ def unchecked(patch: pytest.MonkeyPatch, _shops: Shops) -> None:
 def forged(patch: pytest.MonkeyPatch, shops: Shops) -> None:
     """Everybody is taken for the organisation that is attacked."""
 
-    async def recall(_self: Any, _authorization: str | None) -> Any:
+    async def confirm(_self: Any, _authorization: str | None) -> Any:
         return shops.other.identity
 
-    patch.setattr(RememberedKeys, "recall", recall)
-    patch.setattr(RememberedKeys, "confirm", recall)
+    def context(services: Any, request_id: str, *_: Any) -> Context:
+        return Context(services, request_id, shops.other.identity, None)
+
+    patch.setattr(RememberedKeys, "confirm", confirm)
+    patch.setattr("tunery.graphql.endpoint.Context", context)
 
 
 def pasting(patch: pytest.MonkeyPatch, _shops: Shops) -> None:
@@ -459,6 +465,25 @@ async def check_reading_is_paid(site: Site) -> None:
     raise AssertionError("nobody stopped it")
 
 
+async def check_guessed_keys(site: Site) -> None:
+    """Well-formed ones, so that only the database can tell that nobody has them."""
+    asked = 0
+    sound = tunery.tenants.remembered_keys.authenticate
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await sound(*arguments)
+
+    site.patch.setattr("tunery.tenants.remembered_keys.authenticate", counted)
+    began = time.monotonic()
+    for _ in range(600):
+        headers = {"authorization": f"Bearer {generate_secret()}"}
+        await site.client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+    regained = 50 * (time.monotonic() - began)
+    assert 5 * asked <= 2_000 + regained
+
+
 async def check_access(site: Site) -> None:
     """Without a key, of all root fields only the public ones answer."""
     for kind, root in (("query", core_schema.query_type), ("mutation", core_schema.mutation_type)):
@@ -663,7 +688,8 @@ CHECKS: dict[str, tuple[Callable[[Site], Awaitable[None]], Flaw]] = {
     ),
     "query cost": (check_query_cost, limits(nodes=10**9)),
     "rate limits": (check_rate_limits, options(anonymous_points=10**9)),
-    "reading is paid": (check_reading_is_paid, patched("tunery.graphql.endpoint.READING_POINTS", 0)),
+    "reading is paid": (check_reading_is_paid, patched("tunery.graphql.pricing.READING_POINTS", 0)),
+    "guessed keys": (check_guessed_keys, patched("tunery.graphql.endpoint.UNKNOWN_KEY_POINTS", 0)),
     "access": (check_access, forged),
     "others' objects": (check_others_objects, forged),
     "brute force by aliases": (check_brute_force_by_aliases, limits(root_fields=100)),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from graphql import build_schema, parse
 
-from tunery.graphql.cost import cost_of, writing_cost
+from tunery.graphql.cost import Price, cost_of
 from tunery.graphql.documents import Document
 
 SCHEMA = build_schema(
@@ -15,7 +15,7 @@ SCHEMA = build_schema(
     type User implements Node { id: ID! friends: [User] boss: User posts(first: Int = 20, last: Int): Posts! tags: [String] }
     type Shop implements Node { id: ID! friends: [User] owner: User owners: [User] }
     union Any = User | Shop
-    type Posts { edges: [Edge!]! nodes: [Post!]! pageInfo: PageInfo! others: [Post!]! }
+    type Posts { edges: [Edge!]! nodes: [Post!]! pageInfo: PageInfo! others: [Post!]! totalCount: Int! }
     type Edge { cursor: ID! node: Post! }
     type Post { id: ID! author: User }
     type PageInfo { end: ID }
@@ -31,7 +31,7 @@ SCHEMA = build_schema(
 SCHEMA.query_type.fields["few"].extensions["tunery_most"] = 3
 
 
-def cost(text: str, operation: str | None = None, **variables: Any) -> int:
+def cost(text: str, operation: str | None = None, **variables: Any) -> Price:
     document = Document(SCHEMA, text, None)
     assert not document.errors
     return document.operation(operation).cost(variables)
@@ -59,6 +59,11 @@ def cost(text: str, operation: str | None = None, **variables: Any) -> int:
         ("{ me { posts(last: 2, first: 1) { nodes { id } } } }", 1 + 1 + 2),
         ("{ posts(first: 2) { nodes { author { posts(first: 3) { nodes { id } } } } } }", 1 + 2 * (1 + 1 + 1 + 3)),
         ("{ ... { posts(first: 2) { ...P } } } fragment P on Posts { nodes { id } }", 1 + 2),
+        # counts
+        ("{ posts(first: 3) { totalCount } }", 1 + 10),
+        ("{ posts(first: 3) { n: totalCount ...P } } fragment P on Posts { totalCount nodes { id } }", 1 + 10 + 10 + 3),
+        ("{ posts(first: 2) { nodes { author { posts { totalCount } } } } }", 1 + 2 * (1 + 1 + 1 + 10)),
+        ("{ posts { totalCount @skip(if: true) } }", 1),
         # clamped
         ("{ posts(first: 1000) { nodes { id } } }", 1 + 100),
         ("{ posts(first: -1) { nodes { id } } }", 1),
@@ -137,7 +142,15 @@ def test_fragments_that_double_are_counted_without_being_expanded():
     assert time.perf_counter() - began < 0.5
 
 
-def test_what_a_mutation_writes_is_priced_apart():
-    document = Document(SCHEMA, "mutation { a: write { user { id } } b: write { user { id } } }", None)
-    assert writing_cost(document.operation(None).node, {}, {}) == 20
-    assert writing_cost(Document(SCHEMA, "{ n }", None).operation(None).node, {}, {}) == 0
+@pytest.mark.parametrize(
+    ("text", "unseen"),
+    [
+        ("{ n }", 0),
+        ("{ posts { nodes { id } } }", 0),
+        ("{ posts { totalCount } }", 10),
+        ("{ posts(first: 2) { nodes { author { posts { totalCount nodes { id } } } } } }", 20),
+        ("mutation { a: write { user { id } } b: write { user { posts { totalCount } } } }", 20 + 10),
+    ],
+)
+def test_what_is_written_and_counted_is_priced_apart_from_objects(text: str, unseen: int):
+    assert cost(text).unseen == unseen

@@ -1,14 +1,20 @@
 """How GraphQL is spoken: errors, codes, limits, subscriptions."""
 
+import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from tests.graphql.listener import Listener
 from tests.training.shop import jsonl
+from tunery.core import ids
 from tunery.core.database import Database
 from tunery.core.services import Services
+from tunery.graphql.subscriptions import CONFIRM_SECONDS
 
 
 async def test_a_query_without_a_key_is_unauthenticated(api):
@@ -106,8 +112,7 @@ async def test_concurrent_root_fields_do_not_share_a_session(api, sign_up):
     assert len({json.dumps(value) for key, value in answer["data"].items() if key[0] == "o"}) == 1
 
 
-async def test_events_come_as_server_sent_events_until_the_job_has_ended(api, sign_up, services: Services):
-    tenant = await sign_up()
+async def start_job(api, tenant) -> str:
     upload = await api.client.post(
         "/v1/files", files={"file": ("shop.jsonl", jsonl())}, data={"purpose": "fine-tune"}, headers=tenant.headers
     )
@@ -123,7 +128,12 @@ async def test_events_come_as_server_sent_events_until_the_job_has_ended(api, si
         adapterName="x",
         idempotencyKey="1",
     )
-    job_id = started["trainingJob"]["id"]
+    return started["trainingJob"]["id"]
+
+
+async def test_events_come_as_server_sent_events_until_the_job_has_ended(api, sign_up, services: Services):
+    tenant = await sign_up()
+    job_id = await start_job(api, tenant)
     await api.mutate("cancelTrainingJob", "trainingJob { status }", tenant, id=job_id)
     body = {
         "query": "subscription($id: ID!) { trainingJobEvents(id: $id) { sequence kind } }",
@@ -147,6 +157,65 @@ async def test_events_come_as_server_sent_events_until_the_job_has_ended(api, si
     assert "there is no training job" in foreign.text
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         assert await uow.session.scalar(text("SELECT reserved FROM accounts WHERE kind = 'credit'")) == 0
+
+
+async def follow(api, tenant, job_id: str) -> Listener:
+    """Of a queued job's events; it has heard the first one."""
+    listener = Listener(
+        api.client._transport.app,
+        f"Bearer {tenant.api_key}",
+        f'subscription {{ trainingJobEvents(id: "{job_id}") {{ kind }} }}',
+    )
+    assert (await listener.messages.get())["status"] == 200
+    assert b'"queued"' in (await listener.messages.get())["body"]
+    return listener
+
+
+async def test_a_subscription_ends_soon_after_its_key_was_revoked(api, sign_up, monkeypatch):
+    monkeypatch.setattr("tunery.graphql.subscriptions.CONFIRM_SECONDS", 0.1)
+    tenant = await sign_up()
+    async with asyncio.timeout(20):
+        listener = await follow(api, tenant, await start_job(api, tenant))
+        await asyncio.sleep(0.3)
+        assert listener.messages.empty(), "a key that is valid stays so"
+        identifier = ids.encode("API key", tenant.identity.api_key_id)
+        await api.mutate("revokeApiKey", "apiKey { revokedAt }", tenant, id=identifier)
+        error = (await listener.messages.get())["body"]
+        assert b'"message":"this API key was revoked"' in error
+        assert b'"code":"UNAUTHENTICATED"' in error
+        assert await listener.messages.get() == {"type": "http.response.body", "body": b"event: complete\ndata:\n\n"}
+        await listener.task
+
+
+async def test_a_subscriber_that_leaves_is_not_waited_for(api, sign_up):
+    tenant = await sign_up()
+    async with asyncio.timeout(20):
+        listener = await follow(api, tenant, await start_job(api, tenant))
+        await listener.leave()
+    assert listener.messages.empty()
+
+
+async def test_no_answer_leaves_on_the_word_of_a_key_that_was_not_looked_at_for_long(api, sign_up, monkeypatch):
+    tenant = await sign_up()
+    job_id = await start_job(api, tenant)
+    now = time.monotonic()
+    monkeypatch.setattr("tunery.graphql.subscriptions.time", SimpleNamespace(monotonic=lambda: now))
+    async with asyncio.timeout(20):
+        listener = await follow(api, tenant, job_id)
+        other = await api.mutate("createApiKey", "secret", tenant, name="other")
+        headers = {"authorization": f"Bearer {other['secret']}"}
+        identifier = ids.encode("API key", tenant.identity.api_key_id)
+        now += CONFIRM_SECONDS - 1
+        await api.mutate("revokeApiKey", "apiKey { revokedAt }", tenant, id=identifier)
+        await asyncio.sleep(0.5)
+        assert listener.messages.empty(), "it is believed for so long"
+        now += 1
+        cancel = f'mutation {{ cancelTrainingJob(input: {{id: "{job_id}"}}) {{ trainingJob {{ status }} }} }}'
+        assert "errors" not in (await api.client.post("/graphql", json={"query": cancel}, headers=headers)).json()
+        events = [(await listener.messages.get())["body"] for _ in range(2)]
+        assert b"UNAUTHENTICATED" in events[0]
+        assert events[1].startswith(b"event: complete")
+        await listener.task
 
 
 async def test_text_that_the_database_cannot_store_is_invalid_input(api, sign_up):

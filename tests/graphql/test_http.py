@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 import tunery.graphql.event_stream
 from tests.conftest import Api
+from tests.graphql.listener import Listener, scope_of
 from tunery.app.application import Application, create_app
 from tunery.app.embedded.programs import setting_texts
 from tunery.app.middleware import RequestContext
@@ -28,16 +29,18 @@ from tunery.core.identity import Identity
 from tunery.core.services import Services
 from tunery.graphql.context import Context
 from tunery.graphql.documents import Documents, Operation
-from tunery.graphql.endpoint import READING_POINTS, GraphQLEndpoint, GraphQLOptions, buckets_of
+from tunery.graphql.endpoint import GraphQLEndpoint
 from tunery.graphql.executor import Answer
 from tunery.graphql.limits import Limits
+from tunery.graphql.options import GraphQLOptions
+from tunery.graphql.pricing import READING_POINTS, UNKNOWN_KEY_POINTS, buckets_of
 from tunery.graphql.rate_limits import RateLimiter
 from tunery.graphql.requests import LARGEST_BODY
 from tunery.graphql.trusted_documents import TrustedDocuments, committed_operations, document_id
 
 SCHEMA = build_schema(
     """
-    type Item { id: ID owner: Item }
+    type Item { id: ID owner: Item totalCount: Int }
     type Query { n: Int item: Item items(first: Int! = 20): [Item!]! ids(ids: [ID!]): [Item] }
     type Payload { item: Item }
     type Mutation { write: Payload }
@@ -77,6 +80,9 @@ class Endpoint:
     client: httpx.AsyncClient
     executor: FakeExecutor
     app: ASGIApp
+    remembered: dict[str, Identity]
+    """By what was presented; emptied, everybody is looked up again."""
+    looked_up: list[str]
 
     async def post(self, query: str | None = None, accept: str | None = None, **given: Any) -> httpx.Response:
         headers = given.pop("headers", {}) | ({} if accept is None else {"accept": accept})
@@ -98,12 +104,14 @@ def make_endpoint(services: Services):
         assert public is not None
         vars(public.operation(None))["is_public"] = True
         identities: dict[str, Identity] = {}
+        looked_up: list[str] = []
 
-        async def authenticate(authorization: str | None) -> Identity:
+        async def confirm(authorization: str) -> Identity:
+            looked_up.append(authorization)
             if authorization == "down":
                 raise Unavailable("the database does not answer; try again in a moment")
-            if authorization is None:
-                raise Unauthenticated("send your API key")
+            if authorization.startswith("guessed"):
+                raise Unauthenticated("this API key is unknown")
             return identities.setdefault(authorization, Identity(uuid4(), uuid4(), uuid4()))
 
         graphql = GraphQLEndpoint(
@@ -111,7 +119,8 @@ def make_endpoint(services: Services):
             known,
             executor,  # type: ignore[arg-type]
             services,
-            authenticate,
+            identities.get,
+            confirm,
             RateLimiter(services.get(ArqRedis)),
             chosen,
         )
@@ -121,7 +130,7 @@ def make_endpoint(services: Services):
         http = httpx.AsyncClient(transport=transport, base_url="http://tunery.test")
         for header in ("accept", "accept-encoding"):
             del http.headers[header]
-        return Endpoint(http, executor, app)
+        return Endpoint(http, executor, app, identities, looked_up)
 
     return make
 
@@ -296,17 +305,6 @@ async def test_a_client_that_leaves_before_its_request_is_whole_gets_nothing(end
     assert endpoint.executor.executed == []
 
 
-def scope_of(method: str, headers: list[tuple[bytes, bytes]], query_string: bytes = b"") -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": method,
-        "path": "/graphql",
-        "headers": headers,
-        "query_string": query_string,
-        "client": (f"test-{secrets.token_hex(8)}", 1),
-    }
-
-
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 async def test_other_methods_are_405(endpoint: Endpoint, method: str):
     response = await endpoint.client.request(method, "/graphql", json={"query": "{ n }"})
@@ -362,7 +360,8 @@ async def test_who_is_not_known_is_the_resolvers_business(endpoint: Endpoint):
     await endpoint.post("{ n }", headers={"authorization": "a"})
     (_, _, stranger), (_, _, known) = endpoint.executor.executed
     assert stranger.identity is None
-    assert stranger.refusal is not None
+    with pytest.raises(Unauthenticated, match="send your API key"):
+        stranger.require("anything")
     assert known.identity is not None
     assert known.request_id.startswith("req_")
     assert known.request_id != stranger.request_id
@@ -587,27 +586,9 @@ async def test_a_fault_in_a_stream_is_its_last_event(endpoint: Endpoint):
     assert end.startswith("event: complete")
 
 
-class Listener:
-    """A client of a subscription, message by message, which leaves when it is told."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.left = asyncio.Event()
-        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        body = json.dumps({"query": "subscription { events { id } }"}).encode()
-        self._requests = iter([{"type": "http.request", "body": body, "more_body": False}])
-        scope = scope_of("POST", [(b"content-type", b"application/json"), (b"accept", b"text/event-stream")])
-        self.task = asyncio.create_task(endpoint.app(scope, self._receive, self.messages.put))
-
-    async def _receive(self) -> dict[str, Any]:
-        for message in self._requests:
-            return message
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-
 @dataclass
 class Source:
-    """Events that come when the test says so. `closed` is set by the stream's own `finally`."""
+    """Events that come when the test says so, for any number of streams. `closed` is set when one ends."""
 
     events: asyncio.Queue[Answer] = field(default_factory=asyncio.Queue)
     closed: bool = False
@@ -623,14 +604,13 @@ class Source:
 async def test_a_client_that_leaves_ends_the_stream_at_once(endpoint: Endpoint):
     source = Source()
     endpoint.executor.stream = source.stream
-    listener = Listener(endpoint)
+    listener = Listener(endpoint.app, "a")
     await source.events.put(Answer(b'{"events":null}'))
     async with asyncio.timeout(5):
         assert (await listener.messages.get())["type"] == "http.response.start"
         assert (await listener.messages.get())["body"].startswith(b"event: next")
         assert not source.closed
-        listener.left.set()
-        await listener.task
+        await listener.leave()
     assert source.closed
     assert listener.messages.empty(), "nobody hears a `complete`"
 
@@ -638,7 +618,7 @@ async def test_a_client_that_leaves_ends_the_stream_at_once(endpoint: Endpoint):
 async def test_a_request_that_is_cancelled_ends_the_stream(endpoint: Endpoint):
     source = Source()
     endpoint.executor.stream = source.stream
-    listener = Listener(endpoint)
+    listener = Listener(endpoint.app, "a")
     async with asyncio.timeout(5):
         await listener.messages.get()
         listener.task.cancel()
@@ -673,7 +653,7 @@ async def test_a_silent_stream_is_kept_alive(endpoint: Endpoint, monkeypatch):
     monkeypatch.setattr(tunery.graphql.event_stream, "KEEP_ALIVE_SECONDS", 0.01)
     source = Source()
     endpoint.executor.stream = source.stream
-    listener = Listener(endpoint)
+    listener = Listener(endpoint.app, "a")
     async with asyncio.timeout(5):
         await listener.messages.get()
         for _ in range(2):
@@ -682,8 +662,37 @@ async def test_a_silent_stream_is_kept_alive(endpoint: Endpoint, monkeypatch):
         while (message := await listener.messages.get())["body"] == b":\n\n":
             pass
         assert message["body"] == b'event: next\ndata: {"data":{"events":null}}\n\n'
-        listener.left.set()
-        await listener.task
+        await listener.leave()
+
+
+async def test_a_key_has_so_many_subscriptions_open_at_once(make_endpoint):
+    endpoint = make_endpoint(subscriptions=2)
+    endpoint.executor.stream = Source().stream
+    async with asyncio.timeout(5):
+        first, second = Listener(endpoint.app, "a"), Listener(endpoint.app, "a")
+        for listener in (first, second):
+            assert (await listener.messages.get())["status"] == 200
+        refused = await endpoint.post(
+            "subscription { events { id } }", "text/event-stream", headers={"authorization": "a"}
+        )
+        assert (refused.status_code, code(refused)) == (429, "TOO_MANY_SUBSCRIPTIONS")
+        assert "up to 2 subscriptions of an API key" in refused.text
+        assert len(endpoint.executor.executed) == 2
+        others = Listener(endpoint.app, "b")
+        assert (await others.messages.get())["status"] == 200, "another key"
+        assert (await endpoint.post("{ n }", headers={"authorization": "a"})).status_code == 200, "no subscription"
+
+        await first.leave()
+        third = Listener(endpoint.app, "a")
+        assert (await third.messages.get())["status"] == 200
+        for listener in (second, third, others):
+            await listener.leave()
+        endpoint.executor.stream = None  # an answer instead of a stream takes no place for long
+        for _ in range(3):
+            ended = await endpoint.post(
+                "subscription { events { id } }", "text/event-stream", headers={"authorization": "a"}
+            )
+            assert ended.status_code == 200
 
 
 # Prices
@@ -710,6 +719,8 @@ async def test_every_executed_answer_says_what_it_cost_and_the_rest_is_given_bac
 @pytest.mark.parametrize(
     ("query", "data", "requested", "actual"),
     [
+        ("{ item { totalCount } }", b'{"item":{"totalCount":7}}', 11, 11),
+        ("{ items { n: totalCount } }", b'{"items":[]}', 220, 200),
         ("{ n }", b'{"n":1}', 1, 1),
         ("{ item { id } }", b'{"item":null}', 1, 1),
         ("{ items { id } }", b'{"items":[]}', 20, 1),
@@ -761,7 +772,9 @@ async def test_reading_and_planning_are_paid(make_endpoint):
     assert await left(query, first=3) == 1000 - READING_POINTS - 2
     assert await left(query, first=4) == 1000 - 2 * READING_POINTS - 3, "another page size is another plan"
     assert await left(query, first=4) == 1000 - 2 * READING_POINTS - 4
-    assert await left(query + " " * 2_000, first=4) == 1000 - 5 * READING_POINTS - 5, "the longer, the dearer"
+    longer = query + " " * 2_000
+    assert await left(longer, first=4) == 1000 - 5 * READING_POINTS - 5, "the longer, the dearer"
+    assert await left(longer, first=5) == 1000 - 8 * READING_POINTS - 6, "as another plan of it is"
 
 
 async def test_remembered_requests_are_bounded_by_their_bytes(api: Api, monkeypatch):
@@ -795,12 +808,52 @@ async def test_what_no_bucket_holds_is_too_expensive_rather_than_too_early(make_
         assert code(await endpoint.post(**body)) == "QUERY_TOO_EXPENSIVE"
 
 
+async def test_a_document_that_no_bucket_pays_for_is_too_expensive_as_well(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=30)
+    for accept, status in ((RESPONSE, 400), ("application/json", 200)):
+        response = await endpoint.post("{ n }" + " " * 3_000, accept)
+        assert (response.status_code, code(response)) == (status, "QUERY_TOO_EXPENSIVE")
+        assert "this costs 40 points, and there are never more than 30" in response.text
+        assert "retry-after" not in response.headers
+    assert endpoint.executor.executed == []
+
+
+async def test_guessed_keys_are_looked_up_as_long_as_their_address_has_points(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=2 * UNKNOWN_KEY_POINTS + 4, anonymous_points_per_second=0.001)
+
+    async def status(key: str) -> int:
+        return (await endpoint.get(PUBLIC, {"authorization": key})).status_code
+
+    assert await status("mine") == 200
+    assert [await status(f"guessed {n}") for n in range(4)] == [200, 200, 429, 429], "public fields are everybody's"
+    assert endpoint.looked_up == ["mine", "guessed 0", "guessed 1"]
+    assert await status("mine") == 200, "who is remembered needs no points of the address"
+    refused = await endpoint.get(PUBLIC, {"authorization": "another valid one"})
+    assert (refused.status_code, code(refused)) == (429, "RATE_LIMITED")
+    assert "looking up an API key costs 5 points, 2 of 14 are left" in refused.text
+    assert int(refused.headers["retry-after"]) > 1
+
+
+async def test_valid_keys_are_looked_up_for_nothing(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=UNKNOWN_KEY_POINTS, anonymous_points_per_second=0.001)
+    for n in range(5):
+        assert (await endpoint.get(PRIVATE, {"authorization": f"valid {n}"})).status_code == 200
+    endpoint.remembered.clear()
+    assert (await endpoint.get(PRIVATE, {"authorization": "valid 0"})).status_code == 200
+    assert len(endpoint.looked_up) == 6
+
+
+async def test_keys_are_looked_up_however_small_the_bucket_of_an_address(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=1)
+    assert (await endpoint.get(PRIVATE, {"authorization": "valid"})).status_code == 200
+
+
 async def test_a_tenant_s_keys_share_twice_a_key_s_points():
     options = GraphQLOptions(points=100, points_per_second=5, anonymous_points=10, anonymous_points_per_second=1)
     identity = Identity(UUID(int=1), UUID(int=2), UUID(int=3))
     key, tenant = buckets_of(identity, "192.0.2.1", options)
-    assert (key.name, key.capacity, key.per_second) == (f"key:{UUID(int=2)}", 100, 5)
-    assert (tenant.name, tenant.capacity, tenant.per_second) == (f"tenant:{UUID(int=1)}", 200, 10)
+    assert (key.name, key.capacity, key.per_second) == (f"key:{{{UUID(int=1)}}}:{UUID(int=2)}", 100, 5)
+    assert (tenant.name, tenant.capacity, tenant.per_second) == (f"tenant:{{{UUID(int=1)}}}", 200, 10)
     (address,) = buckets_of(None, "192.0.2.1", options)
     assert (address.name, address.capacity, address.per_second) == ("address:192.0.2.1", 10, 1)
 

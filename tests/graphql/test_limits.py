@@ -210,3 +210,7 @@ def test_shapes_are_kept_up_to_so_many_characters_over_all_operations():
     assert [len(operation.shapes) for operation in operations] == [1, 2]
     assert operations[0].is_new({"id": False})
     assert not operations[0].is_new({"id": True})
+    for size in range(3):
+        operations[1].shaped({"id": size})
+    assert operations[0].shapes == {}
+    assert operations[0].is_new({"id": True}), "though nothing is left of it"

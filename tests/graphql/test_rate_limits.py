@@ -8,13 +8,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import structlog
 from arq.connections import ArqRedis
 
+import tunery.app.embedded.valkey
+from tunery.app.embedded.guarded_process import free_port
 from tunery.app.embedded.valkey import RunningValkey, start_valkey
+from tunery.core.identity import Identity
 from tunery.graphql import rate_limits
+from tunery.graphql.options import GraphQLOptions
+from tunery.graphql.pricing import buckets_of
 from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
 
 SLOW = 0.001
@@ -217,6 +223,57 @@ async def test_the_limiter_sweeps_by_itself(redis: ArqRedis, monkeypatch: pytest
                 break
             await asyncio.sleep(0.01)
         assert await level(redis, bucket) == 99
+
+
+async def test_points_that_others_hold_are_not_asked_for_without_end(
+    limiter: RateLimiter, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole bucket is out, and what it regains in no time has no room in it."""
+    bucket = Bucket("key", 1000, 10**9)
+    holders = [RateLimiter(redis) for _ in range(20)]
+    for holder in holders:
+        assert (await take(holder, [bucket], 1)).allowed
+    asked = 0
+    script = limiter._exchange_script
+
+    async def ask(*arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        return await script(*arguments)
+
+    monkeypatch.setattr(limiter, "_exchange_script", ask)
+    async with asyncio.timeout(5):
+        refused = await take(limiter, [bucket], 500)
+    assert (refused.allowed, refused.remaining, refused.limit, refused.retry_after) == (False, 20, 1000, 1)
+    assert asked == rate_limits.MOST_EXCHANGES
+
+
+async def test_a_valkey_cluster_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses scripts whose keys are not all in one slot. One node with all slots does, too."""
+    sound = tunery.app.embedded.valkey.configuration
+
+    def clustered(port: int, password: str) -> str:
+        return sound(port, password) + f"cluster-enabled yes\ncluster-port {free_port('127.0.0.1')}\n"
+
+    monkeypatch.setattr(tunery.app.embedded.valkey, "configuration", clustered)
+    valkey = start_valkey(tmp_path)
+    options = GraphQLOptions(points_per_second=SLOW, anonymous_points_per_second=SLOW)
+    paid_together = [buckets_of(Identity(uuid4(), uuid4(), uuid4()), "", options) for _ in range(3)]
+    paid_together += [buckets_of(None, f"192.0.2.{number}", options) for number in range(3)]
+    try:
+        async with ArqRedis.from_url(valkey.url) as redis:
+            await redis.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while b"cluster_state:ok" not in await redis.execute_command("CLUSTER", "INFO"):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+            with structlog.testing.capture_logs() as logs:
+                async with RateLimiter(redis) as limiter:
+                    for buckets in paid_together:
+                        assert (await take(limiter, buckets, 10)).allowed
+            assert logs == [], "it answered each time"
+            for buckets in paid_together:
+                assert [await level(redis, bucket) for bucket in buckets] == [each.capacity - 10 for each in buckets]
+    finally:
+        valkey.stop()
 
 
 async def test_closing_returns_everything(redis: ArqRedis) -> None:

@@ -13,6 +13,7 @@ from tunery.billing.stripe_gateway import StripeGateway
 from tunery.billing.tasks import StripeEventHandlers
 from tunery.billing.webhooks import routes as webhook_routes
 from tunery.core.database import Database
+from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.marketplace.entitle import STRIPE_HANDLERS
@@ -34,7 +35,7 @@ async def market(services: Services, sandbox: Sandbox, sign_up: Callable[..., Aw
     endpoint = await sandbox.post("/v1/webhook_endpoints", url=f"{url}/webhooks/stripe", **{"enabled_events[0]": "*"})
     # Parts of its own: the other tests' gateway stays as the application made it.
     parts = Services()
-    for kind in (Database, Keyring, ObjectStorage):
+    for kind in (Database, Keyring, ObjectStorage, Reader):
         parts.add(kind, services.get(kind))
     gateway = StripeGateway(SECRET_KEY, sandbox.url, endpoint["secret"])
     parts.add(StripeGateway, gateway)

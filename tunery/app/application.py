@@ -24,9 +24,10 @@ from tunery.core.database import Database
 from tunery.core.services import Services
 from tunery.core.telemetry import Sampler
 from tunery.graphql.documents import Documents
-from tunery.graphql.endpoint import GraphQLEndpoint, GraphQLOptions
+from tunery.graphql.endpoint import GraphQLEndpoint
 from tunery.graphql.executor import Executor
 from tunery.graphql.limits import Limits
+from tunery.graphql.options import GraphQLOptions
 from tunery.graphql.planner.planner import Planner
 from tunery.graphql.rate_limits import RateLimiter
 from tunery.graphql.short_way import ShortWay
@@ -69,6 +70,7 @@ def create_app(services: Services) -> "Application":
         Executor(core_schema, services.get(Planner), keys.confirm, suggestions=options.development),
         services,
         keys.recall,
+        keys.confirm,
         rate_limiter,
         options,
     )

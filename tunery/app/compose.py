@@ -42,11 +42,17 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir, settings.hub_endpoint))
     services.add(Events, _events())
     services.add(DataSetLimits, DataSetLimits(settings.data_set_max_bytes, settings.data_set_max_line_bytes))
-    database = Database(role_url(settings, APPLICATION_ROLE), role_url(settings, DISPATCHER_ROLE), clock)
+    database = Database(
+        role_url(settings, APPLICATION_ROLE),
+        role_url(settings, DISPATCHER_ROLE),
+        clock,
+        statement_seconds=settings.database_statement_seconds,
+    )
     services.add(Database, database)
     reader = Reader(role_url(settings, APPLICATION_ROLE))
+    services.add(Reader, reader)
     services.add(Planner, Planner(core_schema, reader, KEY_IS_VALID))
-    services.add(RememberedKeys, RememberedKeys(database))
+    services.add(RememberedKeys, RememberedKeys(reader))
     # Connects when it is first used: an API process starts and serves without Redis.
     redis = ArqRedis.from_url(settings.redis_url)
     services.add(ArqRedis, redis)

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     database_dispatcher_url: str | None = Field(
         None, description="PostgreSQL as `tunery_dispatcher`: outbox relay, sweepers; derived when unset."
     )
+    database_statement_seconds: float = Field(
+        30, gt=0, description="how long one statement of a unit of work may take; migrations have no limit"
+    )
     redis_url: str | None = Field(None, description="Redis or Valkey, e.g. redis://localhost:6379/0")
     storage_url: str | None = Field(None, description="Object storage: file:///folder or s3://bucket/prefix")
 

@@ -30,6 +30,8 @@ API_KEY_SETTING = "tunery.api_key_digest"
 
 AWAY = ("08", "57P01", "57P02", "57P03", "53300")
 """Beginnings of the SQLSTATEs of a server that is lost, shutting down, crashed, starting up, or full."""
+QUERY_CANCELED = "57014"
+"""PostgreSQL's SQLSTATE for a statement that ran into its time limit."""
 
 CURRENT_TENANT = "nullif(current_setting('tunery.tenant_id', true), '')::uuid"
 """SQL for the tenant of the transaction, NULL when none is set. After SET LOCAL ends the setting is '', not NULL."""
@@ -66,9 +68,13 @@ class Identified:
 
 
 class TenantOwned:
-    """A row that belongs to a tenant: the transaction's, written by the database itself."""
+    """A row that belongs to a tenant: the transaction's, written by the database itself.
 
-    tenant_id: Mapped[UUID] = mapped_column(server_default=text(CURRENT_TENANT), index=True)
+    Each such table has an index that begins with the tenant, for row-level security's filter. Where rows are listed by
+    their id it goes on with that: it holds a page in its order.
+    """
+
+    tenant_id: Mapped[UUID] = mapped_column(server_default=text(CURRENT_TENANT))
 
 
 class UnitOfWork:
@@ -104,10 +110,12 @@ class UnitOfWork:
 class Database:
     """The two connection pools of a process. The owner's is not among them."""
 
-    def __init__(self, app_url: str, dispatcher_url: str, clock: Clock, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, app_url: str, dispatcher_url: str, clock: Clock, *, pool_size: int = 10, statement_seconds: float = 30
+    ) -> None:
         self._clock = clock
-        self._app = _engine(app_url, pool_size)
-        self._dispatcher = _engine(dispatcher_url, max(2, pool_size // 2))
+        self._app = _engine(app_url, pool_size, statement_seconds)
+        self._dispatcher = _engine(dispatcher_url, max(2, pool_size // 2), statement_seconds)
 
     @asynccontextmanager
     async def unit_of_work(self, tenant_id: UUID | None = None, *, snapshot: bool = False) -> AsyncIterator[UnitOfWork]:
@@ -139,11 +147,14 @@ class Database:
 
 
 def is_connection_failure(error: BaseException) -> bool:
-    """Whether the database went away (restart, fail-over) or has none free, rather than refused a statement."""
+    """Whether the database went away (restart, fail-over), has none free or took too long over a unit of work (it may
+    have waited for another's lock), rather than refused a statement.
+    """
     if sqlstate_of(error).startswith(AWAY):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error.orig, OSError)
+        late = sqlstate_of(error) == QUERY_CANCELED
+        return late or error.connection_invalidated or isinstance(error.orig, OSError)
     return isinstance(error, ConnectionError | TimeoutError | PoolTimeout | asyncpg.InterfaceError)
 
 
@@ -161,7 +172,12 @@ def sqlalchemy_url(url: str) -> URL:
     return parsed if mode is None else parsed.update_query_dict({"ssl": mode})
 
 
-def _engine(url: str, pool_size: int) -> AsyncEngine:
+def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
     return create_async_engine(
-        sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=True
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"server_settings": {"statement_timeout": str(int(1000 * statement_seconds))}},
     )

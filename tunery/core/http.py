@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tunery.core.database import is_connection_failure, sqlstate_of
+from tunery.core.database import QUERY_CANCELED, is_connection_failure, sqlstate_of
 from tunery.core.errors import (
     Conflict,
     DomainError,
@@ -33,9 +33,6 @@ _STATUSES = {
 
 NOT_IN_REPERTOIRE = "22021"
 """PostgreSQL's SQLSTATE for text that it can't store."""
-
-QUERY_CANCELED = "57014"
-"""PostgreSQL's SQLSTATE for a statement that ran into its time limit."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -79,8 +76,8 @@ class UnexpectedFault(DomainError):
     code = "INTERNAL_ERROR"
 
 
-def fault(error: BaseException, request_id: str | None) -> DomainError:
-    """What a caller may know of an unexpected error; the log gets the rest."""
+def fault(error: BaseException, request_id: str | None, **where: Any) -> DomainError:
+    """What a caller may know of an unexpected error; the log gets the rest, and `where` it happened."""
     if is_connection_failure(error):
         log.warning("database unavailable", error=str(error))
         return Unavailable("the database does not answer; try again in a moment")
@@ -89,7 +86,7 @@ def fault(error: BaseException, request_id: str | None) -> DomainError:
     if sqlstate_of(error) == QUERY_CANCELED:
         log.warning("statement timed out", error=str(error))
         return TooSlow("the answer took longer than a request may: ask for shorter pages or fewer fields")
-    log.error("unexpected fault", exc_info=error)
+    log.error("unexpected fault", exc_info=error, **where)
     return UnexpectedFault(f"something went wrong on our side; quote request {request_id} when you report it")
 
 

@@ -7,7 +7,7 @@ where asyncpg costs 25.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,12 +55,13 @@ class Reader:
         self._waiters: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
         self._closed = False
 
-    async def value(self, sql: str, values: Sequence[Any]) -> Any:
+    def value(self, sql: str, values: Sequence[Any]) -> Coroutine[Any, Any, Any]:
         """The statement's one value. Raises asyncpg's errors; TimeoutError when the server doesn't answer; Unavailable
         when too many wait for a connection.
         """
-        if not is_traced():
-            return await self._value(sql, values)
+        return self._traced_value(sql, values) if is_traced() else self._value(sql, values)
+
+    async def _traced_value(self, sql: str, values: Sequence[Any]) -> Any:
         with part_span("SELECT"):
             return await self._value(sql, values)
 
@@ -70,6 +71,10 @@ class Reader:
             connection = await self._replace()
         try:
             return await connection.fetchval(sql, *values)
+        except asyncpg.InternalClientError as error:
+            # The server has said that it ends the idle connection, whose end is yet to come. So nothing was sent.
+            connection.terminate()
+            raise ConnectionResetError("the database ends this connection") from error
         finally:
             self._give_back(connection)
 

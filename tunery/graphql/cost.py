@@ -1,8 +1,8 @@
-"""What an operation costs: one point for each object that its answer may hold."""
+"""What an operation costs: one point for each object that its answer may hold, more for what it writes or counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from graphql import (
     BooleanValueNode,
@@ -39,8 +39,22 @@ MUTATION_POINTS = 10
 """Of each root field of a mutation, beside the objects of its payload: it writes."""
 INTROSPECTION_POINTS = 100
 """Of `__schema` and `__type`, whatever is selected: no row is read for them."""
+COUNTING_POINTS = 10
+"""Of each `totalCount`: the rows of a whole list are looked at for it."""
+TOTAL_COUNT = "totalCount"
 
 Composite: TypeAlias = GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
+
+
+class Price(int):
+    """Points that an operation costs at most. `unseen` of them are for work that the answer's objects don't show."""
+
+    unseen: int
+
+    def __new__(cls, points: int, unseen: int) -> Self:
+        price = super().__new__(cls, points)
+        price.unseen = unseen
+        return price
 
 
 def cost_of(
@@ -48,24 +62,21 @@ def cost_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: Mapping[str, Any],
-) -> int:
-    """Points, at least 1: an upper bound of the objects in the answer. The operation must be valid for the schema.
+) -> Price:
+    """At least 1. The operation must be valid for the schema.
 
     Linear in the document: a fragment is counted once for each length of page that it is spread in.
     """
     root = schema.get_root_type(operation.operation)
-    count = _Count(schema, fragments, _values(operation, variables))
-    points = count.selections(operation.selection_set, root, None) if root else 0
-    return max(1, points + writing_cost(operation, fragments, variables))
-
-
-def writing_cost(
-    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode], variables: Mapping[str, Any]
-) -> int:
-    """The part of a mutation's cost that its answer does not show."""
-    if operation.operation is not OperationType.MUTATION:
-        return 0
-    return MUTATION_POINTS * _root_fields(operation.selection_set, fragments, _values(operation, variables), {})
+    values = _values(operation, variables)
+    points, objects = (
+        _Count(schema, fragments, values, counting).selections(operation.selection_set, root, None) if root else 0
+        for counting in (COUNTING_POINTS, 0)
+    )
+    writing = 0
+    if operation.operation is OperationType.MUTATION:
+        writing = MUTATION_POINTS * _root_fields(operation.selection_set, fragments, values, {})
+    return Price(max(1, points + writing), points - objects + writing)
 
 
 def _values(operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,10 +118,11 @@ class _Count:
     schema: GraphQLSchema
     fragments: Mapping[str, FragmentDefinitionNode]
     values: Mapping[str, Any]
+    counting: int
     known: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
     def selections(self, selection_set: SelectionSetNode, parent: Composite, page: int | None) -> int:
-        """Objects below one object of `parent`, whose field asked for `page` items."""
+        """Objects, and `counting` for each count, below one object of `parent`, whose field asked for `page` items."""
         points = 0
         # An object has one concrete type: of the fragments that ask for different ones, the dearest counts.
         alternatives: dict[str, int] = {}
@@ -148,7 +160,7 @@ class _Count:
         definition = None if isinstance(parent, GraphQLUnionType) else parent.fields.get(name)
         kind = get_named_type(definition.type) if definition else None
         if definition is None or not is_composite_type(kind) or node.selection_set is None:
-            return 0
+            return self.counting if name == TOTAL_COUNT else 0
         asked = self._page(node, definition)
         below = self.selections(node.selection_set, kind, asked)
         if not is_list_type(get_nullable_type(definition.type)):

@@ -24,7 +24,7 @@ from graphql import (
 )
 
 from tunery.graphql.access import is_public
-from tunery.graphql.cost import cost_of
+from tunery.graphql.cost import Price, cost_of
 from tunery.graphql.limits import Limits, check_limits, check_size
 
 MOST_SHAPES = 100
@@ -116,6 +116,8 @@ class Operation:
     document: Document
     node: OperationDefinitionNode
     shapes: "OrderedDict[Shape, dict[str, Any]]" = field(default_factory=OrderedDict)
+    planned: bool = False
+    """Once at least, be its shapes forgotten since."""
 
     @property
     def kind(self) -> OperationType:
@@ -137,23 +139,24 @@ class Operation:
             if len(self.shapes) >= MOST_SHAPES:
                 self.shapes.popitem(last=False)
             kept = self.shapes[shape] = {}
+            self.planned = True
             self.document.shapes.add(self, shape)
         return kept
 
     def is_new(self, variables: Mapping[str, Any]) -> bool:
-        """Whether it was executed before, but with variables of other shapes."""
-        return bool(self.shapes) and self._shape_of(variables) not in self.shapes
+        """Whether variables of this shape take planning beyond the first one, which belongs to reading the document."""
+        return self.planned and self._shape_of(variables) not in self.shapes
 
     def _shape_of(self, variables: Mapping[str, Any]) -> Shape:
         return tuple([_shape(variables.get(name, ABSENT)) for name in self.variable_names])
 
-    def cost(self, variables: Mapping[str, Any]) -> int:
+    def cost(self, variables: Mapping[str, Any]) -> Price:
         """Points that an answer may cost: see `cost_of`."""
         kept = self.shaped(variables)
         if "cost" not in kept:
             kept["cost"] = cost_of(self.document.schema, self.node, self.document.fragments, variables)
-        points: int = kept["cost"]
-        return points
+        price: Price = kept["cost"]
+        return price
 
     def takes_as_they_are(self, variables: Mapping[str, Any]) -> bool:
         """Whether coercion would leave the variables alone. False: graphql-core has to look at them."""
@@ -270,10 +273,12 @@ ABSENT = object()
 
 
 def _shape(value: object) -> object:
-    """What of a variable's value may change the statement or its cost: flags, page sizes, gaps, an id's kind."""
+    """What of a variable's value may change the statement or its cost: flags, page sizes, gaps, blanks, ids' kinds."""
     if value is None or value is ABSENT or isinstance(value, bool | int | float):
         return (type(value), value)
     if isinstance(value, str):
+        if not value or value.isspace():
+            return (str, "")
         return value.partition("_")[0][:20] if "_" in value[:20] else str
     if isinstance(value, list):
         # Lists in lists are graphql-core's to refuse, and may be nested deeper than a stack is high.

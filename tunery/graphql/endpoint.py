@@ -5,13 +5,10 @@ GET   ?documentId=…&variables=…&operationName=…   trusted queries; public 
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from ipaddress import ip_network
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
 from graphql import GraphQLError, OperationType
 from starlette.types import Receive, Scope, Send
 from strawberry.http.ides import get_graphql_ide_html
@@ -21,13 +18,21 @@ from tunery.core.identity import Identity
 from tunery.core.services import Services
 from tunery.graphql.compression import LEAST_BYTES, compress, takes_gzip
 from tunery.graphql.context import Context
-from tunery.graphql.cost import writing_cost
+from tunery.graphql.cost import Price
 from tunery.graphql.documents import Document, Documents, Operation
 from tunery.graphql.errors import public_error
-from tunery.graphql.event_stream import Header, send_single, send_stream
+from tunery.graphql.event_stream import Header, each_as_json, send_single, send_stream
 from tunery.graphql.executor import Answer, Executor
-from tunery.graphql.limits import Limits
+from tunery.graphql.options import GraphQLOptions
 from tunery.graphql.planner.planner import Run
+from tunery.graphql.pricing import (
+    UNKNOWN_KEY_POINTS,
+    actual_cost,
+    buckets_of,
+    cost_extension,
+    rate_headers,
+    reading_points,
+)
 from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
 from tunery.graphql.requests import (
     EVENT_STREAM,
@@ -42,15 +47,9 @@ from tunery.graphql.requests import (
     read_get,
     read_post,
 )
+from tunery.graphql.subscriptions import OpenSubscriptions
 from tunery.graphql.trusted_documents import TrustedDocuments
 
-READING_POINTS = 10
-"""For each begun READING_CHARACTERS of a document that this process does not know, and for variables that need another
-plan: parsing, validating and planning take longer than most answers.
-"""
-READING_CHARACTERS = 1_000
-TENANT_FACTOR = 2
-"""A tenant may spend as much as so many of its API keys."""
 MOST_KEPT_BUCKETS = 10_000
 MOST_REMEMBERED = 1_000_000
 LONGEST_REMEMBERED = 2_000
@@ -61,39 +60,6 @@ _ALLOW_POST = (b"allow", b"POST")
 _GZIP = (b"content-encoding", b"gzip")
 _VARY = (b"vary", b"accept, accept-encoding, origin")
 _PRIVATE = (b"cache-control", b"private, no-store")
-
-
-@dataclass(frozen=True)
-class GraphQLOptions:
-    """`development` opens what the public has no need of: introspection, GraphiQL, suggestions.
-
-    Points are the rate limits' unit: one for each object that an answer may hold.
-    """
-
-    development: bool = False
-    limits: Limits = field(default_factory=Limits)
-    public_cache_seconds: int = 60
-    points: int = 10_000
-    points_per_second: float = 500
-    anonymous_points: int = 2_000
-    anonymous_points_per_second: float = 50
-
-
-def buckets_of(identity: Identity | None, client: str, options: GraphQLOptions) -> tuple[Bucket, ...]:
-    """What a request is paid from: its API key's and its tenant's bucket, or without a key that of its address."""
-    if identity is None:
-        name = f"address:{_network(client)}"
-        return (Bucket(name, options.anonymous_points, options.anonymous_points_per_second),)
-    points, per_second = options.points, options.points_per_second
-    return (
-        Bucket(f"key:{identity.api_key_id}", points, per_second),
-        Bucket(f"tenant:{identity.tenant_id}", TENANT_FACTOR * points, TENANT_FACTOR * per_second),
-    )
-
-
-def _network(client: str) -> str:
-    """An IPv6 client has a whole /64 to call from."""
-    return str(ip_network(f"{client}/64", strict=False)) if ":" in client and "%" not in client else client
 
 
 @dataclass(slots=True)
@@ -120,13 +86,14 @@ class Prepared(NamedTuple):
 
     operation: Operation
     variables: Mapping[str, Any]
-    requested: int
+    requested: Price
     run: Run | None
 
 
 class GraphQLEndpoint:
     """An ASGI application. It wants `request_id` in the scope, and an error middleware around it.
 
+    `recall` gives who presents an API key if that is remembered, `confirm` asks the database (raises Unauthenticated).
     Starlette's requests, headers and responses are left out on purpose: they took twice the time of all else here.
     """
 
@@ -136,7 +103,8 @@ class GraphQLEndpoint:
         trusted: TrustedDocuments,
         executor: Executor,
         services: Services,
-        authenticate: Callable[[str | None], Awaitable[Identity]],
+        recall: Callable[[str], Identity | None],
+        confirm: Callable[[str], Awaitable[Identity]],
         rate_limiter: RateLimiter,
         options: GraphQLOptions,
     ) -> None:
@@ -144,9 +112,11 @@ class GraphQLEndpoint:
         self._trusted = trusted
         self._executor = executor
         self._services = services
-        self._authenticate = authenticate
+        self._recall = recall
+        self._confirm = confirm
         self._rate_limiter = rate_limiter
         self._options = options
+        self._subscriptions = OpenSubscriptions(options.subscriptions)
         self._prepared_bytes = 0
         self._prepared: dict[bytes, Prepared] = {}
         """Of planned queries, by the request's body."""
@@ -181,14 +151,15 @@ class GraphQLEndpoint:
         if kinds.media is None and not kinds.stream:
             message = "answers come as application/graphql-response+json, application/json or text/event-stream"
             raise Refused(406, "NOT_ACCEPTABLE", message)
-        identity, refusal = None, None
-        authorization = headers.get(b"authorization")
-        presented = None if authorization is None else authorization.decode("latin-1")
-        try:
-            identity = await self._authenticate(presented)
-        except Unauthenticated as error:
-            refusal = error
-        buckets = self.buckets_of(identity, scope["client"][0] if scope.get("client") else "unknown")
+        client = scope["client"][0] if scope.get("client") else "unknown"
+        identity, refusal, presented = None, None, None
+        if b"authorization" in headers:
+            presented = headers[b"authorization"].decode("latin-1")
+            try:
+                identity = self._recall(presented) or await self._look_up(presented, client)
+            except Unauthenticated as error:
+                refusal = error
+        buckets = self.buckets_of(identity, client)
         prepared = self.known(body)
         if prepared is None:
             prepared = await self._prepare(request or decode_post(body), buckets)
@@ -196,11 +167,20 @@ class GraphQLEndpoint:
         context = Context(self._services, scope["request_id"], identity, refusal, presented)
         await self._answer(exchange, prepared, context, buckets, receive)
 
+    async def _look_up(self, presented: str, client: str) -> Identity:
+        """Guesses are paid: else anybody could keep the database busy. Raises Unauthenticated, Refused."""
+        address = self.buckets_of(None, client)
+        points = min(UNKNOWN_KEY_POINTS, address[0].capacity)
+        await self._take(address, points, "looking up an API key")
+        identity = await self._confirm(presented)
+        self._rate_limiter.give_back(address, points)
+        return identity
+
     async def _prepare(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> Prepared:
         """All that a request says, whoever sends it. Raises Refused, _RequestErrors."""
         operation, variables = await self._operation(request, buckets), request.variables or {}
         if operation.is_new(variables):
-            await self._take(buckets, READING_POINTS)
+            await self._take(buckets, reading_points(operation.document.text))
         return Prepared(operation, variables, operation.cost(variables), self._executor.prepare(operation, variables))
 
     def _remember(self, body: bytes, prepared: Prepared) -> None:
@@ -229,20 +209,19 @@ class GraphQLEndpoint:
         most = self.most_points(operation, buckets)
         if requested > most:
             message = f"an operation may cost {most} points, this one costs {requested}: ask for shorter pages"
-            raise _RequestErrors([GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE"})])
-        taken = await self._take(buckets, requested)
+            raise _too_expensive(message)
         if kind is OperationType.SUBSCRIPTION:
-            await self._stream(exchange, operation, variables, context, taken, receive)
+            with self._subscriptions.one_of(buckets[0].name):
+                taken = await self._take(buckets, requested)
+                await self._stream(exchange, operation, variables, context, taken, receive)
             return
+        taken = await self._take(buckets, requested)
         try:
             answer = await self._executor.execute(operation, variables, context, run)
         except BaseException:
             self._rate_limiter.give_back(buckets, requested)
             raise
-        writing = 0
-        if kind is OperationType.MUTATION:
-            writing = writing_cost(operation.node, operation.document.fragments, variables)
-        actual = actual_cost(answer.data or b"", requested, writing)
+        actual = actual_cost(answer.data or b"", requested)
         if actual < requested:
             self._rate_limiter.give_back(buckets, requested - actual)
         await self._send_answer(exchange, operation, answer, taken, requested, actual)
@@ -284,21 +263,24 @@ class GraphQLEndpoint:
             raise _RequestErrors([error]) from None
 
     async def _read(self, text: str, buckets: Sequence[Bucket]) -> Document:
-        """Raises Refused."""
+        """Raises Refused, _RequestErrors."""
         if text not in self._documents and len(text) <= self._options.limits.characters:
-            await self._take(buckets, READING_POINTS * (1 + len(text) // READING_CHARACTERS))
+            await self._take(buckets, reading_points(text))
         return self._documents.get(text)
 
-    async def _take(self, buckets: Sequence[Bucket], points: int) -> Taken:
-        """Raises Refused."""
+    async def _take(self, buckets: Sequence[Bucket], points: int, what: str = "this") -> Taken:
+        """Raises Refused, _RequestErrors."""
         taken = self._rate_limiter.take(buckets, points)
         if not isinstance(taken, Taken):
             taken = await taken
         if taken.allowed:
             return taken
-        seconds = max(1, taken.retry_after)
-        message = f"this costs {points} points, {taken.remaining} of {taken.limit} are left; try again in {seconds} s"
-        raise Refused(429, "RATE_LIMITED", message, ((b"retry-after", b"%d" % seconds), *_rate_headers(taken)))
+        seconds = taken.retry_after
+        if not seconds:
+            raise _too_expensive(f"{what} costs {points} points, and there are never more than {taken.limit}")
+        message = f"{what} costs {points} points, {taken.remaining} of {taken.limit} are left; try again in {seconds} s"
+        headers = ((b"retry-after", b"%d" % seconds), *rate_headers(taken, taken.remaining))
+        raise Refused(429, "RATE_LIMITED", message, headers)
 
     def _check_kind(self, exchange: _Exchange, kind: OperationType) -> None:
         """Raises Refused."""
@@ -318,11 +300,11 @@ class GraphQLEndpoint:
         receive: Receive,
     ) -> None:
         found = await self._executor.subscribe(operation, variables, context)
-        headers = _rate_headers(taken)
+        headers = rate_headers(taken, taken.remaining)
         if isinstance(found, Answer):
-            await send_single(_json_of(found), headers, exchange.send)
+            await send_single(found.to_json(), headers, exchange.send)
         else:
-            await send_stream(_events(found, context.request_id), headers, receive, exchange.send)
+            await send_stream(each_as_json(found, context.request_id), headers, receive, exchange.send)
 
     async def _send_answer(
         self,
@@ -343,12 +325,8 @@ class GraphQLEndpoint:
         if answer.data is not None and not answer.errors:
             body = b"".join((b'{"data":', answer.data, extensions))
         else:
-            body = _json_of(answer)[:-1] + extensions
-        rates = (
-            (b"x-ratelimit-limit", b"%d" % taken.limit),
-            (b"x-ratelimit-remaining", b"%d" % remaining),
-            (b"x-ratelimit-reset", b"%d" % taken.reset_seconds),
-        )
+            body = answer.to_json()[:-1] + extensions
+        rates = rate_headers(taken, remaining)
         if media is None:
             await send_single(body, rates, exchange.send)
             return
@@ -373,7 +351,7 @@ class GraphQLEndpoint:
 
     async def _send_request_errors(self, exchange: _Exchange, errors: Iterable[GraphQLError]) -> None:
         request_id = exchange.scope["request_id"]
-        body = _json_of(Answer(None, [public_error(error, request_id) for error in errors]))
+        body = Answer(None, [public_error(error, request_id) for error in errors]).to_json()
         media = exchange.accepted.media
         if media is None:  # readers of events see no status and no other body
             await send_single(body, (), exchange.send)
@@ -385,7 +363,7 @@ class GraphQLEndpoint:
         error = GraphQLError(refused.message, extensions={"code": refused.code})
         media = exchange.accepted.media or JSON
         headers = (*refused.headers, _PRIVATE) if exchange.is_get else refused.headers
-        await _send(exchange, refused.status, media, _json_of(Answer(None, [error])), headers)
+        await _send(exchange, refused.status, media, Answer(None, [error]).to_json(), headers)
 
     async def _send_ide(self, send: Send) -> None:
         """Raises Refused where it is off."""
@@ -410,57 +388,6 @@ async def _send(exchange: _Exchange, status: int, media: MediaType, body: bytes,
     await send({"type": "http.response.body", "body": body})
 
 
-async def _events(answers: AsyncIterator[Answer], request_id: str) -> AsyncGenerator[bytes, None]:
-    """Each answer as JSON. A fault is the last one: the stream's status is out already."""
-    try:
-        if isinstance(answers, AsyncGenerator):
-            async with aclosing(answers):
-                async for answer in answers:
-                    yield _json_of(answer)
-        else:
-            async for answer in answers:
-                yield _json_of(answer)
-    except Exception as error:  # noqa: BLE001 - the edge of the process: logged, and shown as its request id alone
-        fault = GraphQLError(str(error), original_error=error)
-        yield _json_of(Answer(b"null", [public_error(fault, request_id)]))
-
-
-def _json_of(answer: Answer) -> bytes:
-    parts = []
-    if answer.data is not None:
-        parts.append(b'"data":' + answer.data)
-    if answer.errors:
-        parts.append(b'"errors":' + encode_errors(answer.errors))
-    return b"{%b}" % b",".join(parts)
-
-
-def encode_errors(errors: Iterable[GraphQLError]) -> bytes:
-    return msgspec.json.encode([error.formatted for error in errors])
-
-
-def actual_cost(data: bytes, requested: int, writing: int = 0) -> int:
-    """Of what was reserved: the objects that came. A brace in a text counts, too, but never beyond the reservation."""
-    return min(requested, max(1, data.count(b"{") - 1 + writing))
-
-
-def cost_extension(requested: int, actual: int, remaining: int, limit: int) -> bytes:
-    """The end of an answer."""
-    return b',"extensions":{"cost":{"requested":%d,"actual":%d,"remaining":%d,"limit":%d}}}' % (
-        requested,
-        actual,
-        remaining,
-        limit,
-    )
-
-
-def _rate_headers(taken: Taken) -> tuple[Header, ...]:
-    return (
-        (b"x-ratelimit-limit", b"%d" % taken.limit),
-        (b"x-ratelimit-remaining", b"%d" % taken.remaining),
-        (b"x-ratelimit-reset", b"%d" % taken.reset_seconds),
-    )
-
-
 def _matches(if_none_match: bytes, etag: bytes) -> bool:
     """RFC 9110's weak comparison."""
     return any(part.strip() in (b"*", etag, etag[2:]) for part in if_none_match.split(b","))
@@ -469,3 +396,7 @@ def _matches(if_none_match: bytes, etag: bytes) -> bool:
 def _unknown_document(identifier: str) -> GraphQLError:
     message = f"there is no trusted document {identifier[:80]!r}"
     return GraphQLError(message, extensions={"code": "PERSISTED_QUERY_NOT_FOUND"})
+
+
+def _too_expensive(message: str) -> _RequestErrors:
+    return _RequestErrors([GraphQLError(message, extensions={"code": "QUERY_TOO_EXPENSIVE"})])

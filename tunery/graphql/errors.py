@@ -1,9 +1,10 @@
 """How errors leave the API: a mutation's domain errors as `userErrors`, all others as GraphQL errors with a code."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
 import strawberry
 from graphql import GraphQLError
 
@@ -63,7 +64,7 @@ def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
         if len(error.message) > LONGEST_MESSAGE:
             error.message = _shortened(error.message)
         return error
-    shown = original if isinstance(original, DomainError) else fault(original, request_id)
+    shown = original if isinstance(original, DomainError) else fault(original, request_id, path=error.path)
     extensions: dict[str, Any] = {"code": shown.error_code, "requestId": request_id}
     if shown.field is not None:
         extensions["field"] = shown.field
@@ -78,3 +79,7 @@ def as_error(fault: BaseException, request_id: str) -> GraphQLError:
     """What a client may see of a fault that belongs to no field alone."""
     original = fault if isinstance(fault, Exception) else None
     return public_error(GraphQLError(str(fault), original_error=original), request_id)
+
+
+def encode_errors(errors: Iterable[GraphQLError]) -> bytes:
+    return msgspec.json.encode([error.formatted for error in errors])

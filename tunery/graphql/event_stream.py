@@ -4,8 +4,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
+from graphql import GraphQLError
 from starlette.types import Receive, Send
+
+from tunery.graphql.errors import public_error
+from tunery.graphql.executor import Answer
 
 KEEP_ALIVE_SECONDS = 12.0
 """Proxies drop a connection on which nothing comes, many after 15 to 60 seconds."""
@@ -25,6 +30,17 @@ KEEP_ALIVE = b":\n\n"
 def next_event(answer: bytes) -> bytes:
     # A line break in JSON text is white space: in strings it is escaped. PostgreSQL's json_agg writes some.
     return b"event: next\ndata: %b\n\n" % answer.replace(b"\n", b"").replace(b"\r", b"")
+
+
+async def each_as_json(answers: AsyncGenerator[Answer], request_id: str) -> AsyncGenerator[bytes, None]:
+    """A fault is the last one: the stream's status is out already."""
+    try:
+        async with aclosing(answers):
+            async for answer in answers:
+                yield answer.to_json()
+    except Exception as error:  # noqa: BLE001 - the edge of the process: logged, and shown as its request id alone
+        fault = GraphQLError(str(error), original_error=error)
+        yield Answer(b"null", [public_error(fault, request_id)]).to_json()
 
 
 async def send_single(answer: bytes, headers: Sequence[Header], send: Send) -> None:

@@ -1,9 +1,10 @@
 """Executes operations: by one planned statement where it can, else by graphql-core."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from inspect import isawaitable
 from typing import Any, NamedTuple, cast
 
@@ -16,8 +17,9 @@ from tunery.core.identity import Identity
 from tunery.core.telemetry import is_traced, part_span
 from tunery.graphql.context import Context
 from tunery.graphql.documents import Operation
-from tunery.graphql.errors import as_error, public_error
+from tunery.graphql.errors import as_error, encode_errors, public_error
 from tunery.graphql.planner.planner import Planner, Run
+from tunery.graphql.subscriptions import while_confirmed
 
 QUERY_SECONDS = 10.0
 """For a query that graphql-core resolves. One statement of the planner's has less: see `Reader`."""
@@ -28,6 +30,14 @@ class Answer(NamedTuple):
 
     data: bytes | None
     errors: Sequence[GraphQLError] = ()
+
+    def to_json(self) -> bytes:
+        parts = []
+        if self.data is not None:
+            parts.append(b'"data":' + self.data)
+        if self.errors:
+            parts.append(b'"errors":' + encode_errors(self.errors))
+        return b"{%b}" % b",".join(parts)
 
 
 class Executor:
@@ -92,8 +102,8 @@ class Executor:
 
     async def subscribe(
         self, operation: Operation, variables: Mapping[str, Any], context: Context
-    ) -> Answer | AsyncIterator[Answer]:
-        """A subscription: its events, or why there are none."""
+    ) -> Answer | AsyncGenerator[Answer]:
+        """A subscription: its events, or why there are none. They end with Unauthenticated soon after the key does."""
         context = await self._confirmed(context, operation, variables)
         subscribing = subscribe(
             self._schema,
@@ -106,7 +116,10 @@ class Executor:
         stream = await subscribing if isawaitable(subscribing) else subscribing
         if isinstance(stream, ExecutionResult):
             return _answer(stream, context)
-        return _answers(cast("AsyncGenerator[ExecutionResult]", stream), context)
+        answers = _answers(cast("AsyncGenerator[ExecutionResult]", stream), context)
+        if context.identity is None:
+            return answers
+        return while_confirmed(answers, partial(self._confirm, context.authorization))
 
     async def _confirmed(self, context: Context, operation: Operation, variables: Mapping[str, Any]) -> Context:
         """The context for hand-written resolvers, which take the identity as proved: a remembered one is looked up."""
@@ -119,7 +132,7 @@ class Executor:
         return replace(context, identity=identity, refusal=refusal, plans=operation.shaped(variables))
 
 
-async def _answers(stream: AsyncGenerator[ExecutionResult], context: Context) -> AsyncIterator[Answer]:
+async def _answers(stream: AsyncGenerator[ExecutionResult], context: Context) -> AsyncGenerator[Answer]:
     async with aclosing(stream):
         async for result in stream:
             yield _answer(result, context)

@@ -7,6 +7,9 @@ given back (points count from when Valkey hears of them, which for those of a re
 early). Instalments return once their bucket was idle for two seconds; those of a dead process lapse after ten.
 Until then, N processes keep up to N twentieths of a bucket from the others.
 
+Buckets that are taken from together have a part of their names in braces in common, so that a Valkey cluster keeps them
+on one node.
+
 Losing Valkey loses nothing: until it answers again, each process enforces the buckets by itself.
 """
 
@@ -14,10 +17,11 @@ import asyncio
 import math
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Self
+from typing import NamedTuple, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -35,7 +39,8 @@ RETRY_SECONDS = 1.0
 ANSWER_SECONDS = 0.5
 FORGET_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
-SWEEP_BATCH = 100
+MOST_EXCHANGES = 3
+"""For one request. Points that seem to be there may be held by other processes."""
 
 # Gives back what the process has left of each bucket and, if every bucket then has what is needed, draws from each.
 # KEYS: the buckets, each a hash: `level`, the points in it; `at`, when that was, in seconds; and under the name of each
@@ -99,8 +104,7 @@ class Bucket:
     per_second: float
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """How a request fared, and the state of the bucket that has the fewest points left or refused for the longest.
 
     Attributes:
@@ -237,10 +241,13 @@ class RateLimiter:
     async def _take_from_valkey(self, buckets: Sequence[Bucket], points: int) -> Taken:
         instalments = [self._instalment(bucket) for bucket in buckets]
         async with await _lock(instalments):
-            # The caller that held the locks before may have drawn enough for this one, or learned that there isn't.
-            while (taken := self.take_here(buckets, points)) is None:
+            for _ in range(MOST_EXCHANGES):
+                # The caller that held the locks before may have drawn enough for this one, or learned that there isn't.
+                taken = self.take_here(buckets, points)
+                if taken is not None:
+                    return taken
                 await self._exchange(instalments, points)
-        return taken
+            return self.take_here(buckets, points) or _held_by_others(instalments)
 
     def _instalment(self, bucket: Bucket) -> _Instalment:
         instalment = self._instalments.get(bucket.name)
@@ -301,10 +308,25 @@ class RateLimiter:
         await self._return(due)
 
     async def _return(self, instalments: Sequence[_Instalment]) -> None:
-        for start in range(0, len(instalments), SWEEP_BATCH):
-            batch = instalments[start : start + SWEEP_BATCH]
-            async with await _lock(batch):
-                await self._exchange(batch, 0)
+        by_node = defaultdict(list)
+        for instalment in instalments:
+            by_node[_hash_tag(instalment.bucket.name)].append(instalment)
+        for together in by_node.values():
+            async with await _lock(together):
+                await self._exchange(together, 0)
+
+
+def _hash_tag(name: str) -> str:
+    """Of which a Valkey cluster makes the key's slot. One script's keys have to be in one slot."""
+    return name.partition("{")[2].partition("}")[0] or name
+
+
+def _held_by_others(instalments: Sequence[_Instalment]) -> Taken:
+    """A refusal, for points that are not to be had although the bucket isn't known to lack them."""
+    tightest = min(instalments, key=lambda each: each.level)
+    bucket = tightest.bucket
+    reset_seconds = math.ceil((bucket.capacity - tightest.level) / bucket.per_second)
+    return Taken(False, int(tightest.level), bucket.capacity, reset_seconds, 1)
 
 
 async def _lock(instalments: Sequence[_Instalment]) -> AsyncExitStack:

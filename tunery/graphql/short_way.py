@@ -1,23 +1,26 @@
-"""The short way: queries that were asked before, to the letter, answered from the parsed HTTP request without ASGI.
+"""The short way: queries that were asked before, to the letter, answered without parsing HTTP and without ASGI.
 
-What an ASGI application is told and has to find out is most of the time of a request whose body says all that there is
-to know. So the endpoint remembers what it made of a body, and this module, called by the server's protocol
-(`app/http_protocol.py`), answers it: caller, points, one statement, bytes. It is for plain cases alone; whatever is not
-one goes the long way, where everything is decided. A client can't tell which way its answer came.
+What a server parses and an ASGI application is told and has to find out is most of the time of a request that says
+nothing new. So this module remembers what a head meant, the endpoint what it made of a body, and the server's protocol
+(`app/http_protocol.py`) has them answered from here: caller, points, one statement, bytes. It is for plain cases alone;
+whatever is not one goes the long way, where everything is decided. A client can't tell which way its answer came.
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 from tunery.core.identity import Identity
 from tunery.core.telemetry import Sampler
-from tunery.graphql.access import PUBLIC
 from tunery.graphql.compression import LEAST_BYTES, THREAD_BYTES, compress_at_once, takes_gzip
-from tunery.graphql.endpoint import GraphQLEndpoint, Prepared, actual_cost, cost_extension, encode_errors
-from tunery.graphql.errors import as_error
-from tunery.graphql.planner.planner import Planner, Run, whole
+from tunery.graphql.endpoint import GraphQLEndpoint, Prepared
+from tunery.graphql.errors import as_error, encode_errors
+from tunery.graphql.planner.plan import PUBLIC_ONLY, Plan
+from tunery.graphql.planner.planner import Planner, whole
+from tunery.graphql.pricing import actual_cost, cost_extension
 from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
 from tunery.graphql.requests import MediaType, accepted
 
@@ -30,8 +33,12 @@ DECIDED_ELSEWHERE = {
     b"x-forwarded-proto",
     b"transfer-encoding",
     b"expect",
+    b"upgrade",
 }
 """Headers that middleware or the server act on."""
+
+MOST_HEADS = 10_000
+"""That are kept; each takes some 300 bytes."""
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-ratelimit-limit: %d\r\n"
@@ -39,12 +46,21 @@ _HEAD = (
 )
 
 
+class Head(NamedTuple):
+    """What the head of a request says: what it takes and gives, in which form, and the digest of who asks."""
+
+    length: int
+    """Of the body, in bytes."""
+    media: MediaType
+    gzip: bool
+    authorization: bytes | None
+
+
 class Begun(NamedTuple):
     """A request under way; `data` comes to what `Planner.begin` gives."""
 
     prepared: Prepared
-    media: MediaType
-    gzip: bool
+    head: Head
     buckets: Sequence[Bucket]
     taken: Taken
     data: "asyncio.Future[bytes | None]"
@@ -52,7 +68,7 @@ class Begun(NamedTuple):
 
 
 class ShortWay:
-    """Of one process."""
+    """Of one process. `remembered` finds whose authorization has a SHA-256."""
 
     def __init__(
         self,
@@ -67,72 +83,109 @@ class ShortWay:
         self._remembered = remembered
         self._rate_limiter = rate_limiter
         self._sampler = sampler
+        self._heads: dict[bytes, Head] = {}
+        """By digest, because API keys stand in them."""
+        self._server_headers: Headers = ()
+        self._server_lines = b""
 
-    def begin(self, headers: Headers, client: str, body: bytes) -> Begun | None:
-        """None: take the long way. Nothing has happened then."""
-        prepared, given = self._endpoint.known(body), dict(headers)
-        if prepared is None or prepared.run is None or not given.keys().isdisjoint(DECIDED_ELSEWHERE):
-            return None
-        media, now = accepted(given.get(b"accept")).media, time.perf_counter()
-        if media is None or given.get(b"content-type") != b"application/json":
-            return None
-        if self._sampler is not None and self._sampler.is_due(now):
-            return None
+    def learn(self, request: bytes, headers: Headers) -> None:
+        """Keep what a head says: `headers` are what the server's parser found in whole requests, in their last one."""
+        given = dict(headers)
+        media = accepted(given.get(b"accept")).media
+        if (
+            media is None
+            or given.get(b"content-type") != b"application/json"
+            or b"content-length" not in given
+            or not given.keys().isdisjoint(DECIDED_ELSEWHERE)
+        ):
+            return
         authorization = given.get(b"authorization")
-        identity = None if authorization is None else self._remembered(authorization)
-        if (identity is None and authorization is not None) or not _may(identity, prepared.run):
+        head = Head(
+            int(given[b"content-length"]),
+            media,
+            takes_gzip(given.get(b"accept-encoding")),
+            None if authorization is None else hashlib.sha256(authorization).digest(),
+        )
+        end = _end_of_head(request)
+        if end + head.length == len(request):  # so the first is the last
+            if len(self._heads) >= MOST_HEADS:
+                del self._heads[next(iter(self._heads))]
+            self._heads[_digest(request[:end])] = head
+
+    def begin(self, request: bytes, client: str) -> Begun | None:
+        """None: take the long way. Nothing has happened then."""
+        end = _end_of_head(request)
+        head = self._heads.get(_digest(request[:end]))
+        if head is None or end + head.length != len(request):
+            return None
+        prepared, now = self._endpoint.known(request[end:]), time.perf_counter()
+        if prepared is None or prepared.run is None or (self._sampler is not None and self._sampler.is_due(now)):
+            return None
+        identity = None if head.authorization is None else self._remembered(head.authorization)
+        if (identity is None and head.authorization is not None) or not _may(identity, prepared.run.plan):
             return None
         buckets = self._endpoint.buckets_of(identity, client)
-        taken = self._take(prepared, buckets)
-        if taken is None:
-            return None
-        data = self._planner.begin(prepared.run, identity)
-        return Begun(prepared, media, takes_gzip(given.get(b"accept-encoding")), buckets, taken, data, now)
-
-    def _take(self, prepared: Prepared, buckets: Sequence[Bucket]) -> Taken | None:
-        """None: more than an operation may cost, or not to be had here and now."""
         if prepared.requested > self._endpoint.most_points(prepared.operation, buckets):
             return None
         taken = self._rate_limiter.take_here(buckets, prepared.requested)
-        return taken if taken is not None and taken.allowed else None
+        if taken is None or not taken.allowed:
+            return None
+        return Begun(prepared, head, buckets, taken, self._planner.begin(prepared.run, identity), now)
 
-    def finish(self, begun: Begun, request_id: bytes, more_headers: bytes) -> bytes | None:
-        """The whole response; `more_headers` are lines of the server's own. None: take the long way after all."""
-        requested, error = begun.prepared.requested, None
-        if begun.data.cancelled():
+    def finish(self, begun: Begun, request_id: bytes, server_headers: Headers) -> bytes | None:
+        """The whole response. None: take the long way after all."""
+        prepared, head, buckets, taken, data, _ = begun
+        requested, errors = prepared.requested, b""
+        if data.cancelled():
             found = None
-        elif (error := begun.data.exception()) is not None:
+        elif (error := data.exception()) is not None:
             found = b"null"
+            errors = b',"errors":' + encode_errors([as_error(error, request_id.decode())])
         else:
-            found = whole(begun.data.result())
-        if found is None or (begun.gzip and len(found) >= THREAD_BYTES):
-            self._rate_limiter.give_back(begun.buckets, requested)
+            found = whole(data.result())
+        if found is None or (head.gzip and len(found) >= THREAD_BYTES):
+            self._rate_limiter.give_back(buckets, requested)
             return None
         actual = actual_cost(found, requested)
         if actual < requested:
-            self._rate_limiter.give_back(begun.buckets, requested - actual)
-        taken = begun.taken
+            self._rate_limiter.give_back(buckets, requested - actual)
         remaining = min(taken.limit, taken.remaining + requested - actual)
-        if error is not None:
-            found += b',"errors":' + encode_errors([as_error(error, request_id.decode())])
-        body = b'{"data":%b%b' % (found, cost_extension(requested, actual, remaining, taken.limit))
-        if begun.gzip and len(body) >= LEAST_BYTES:
-            body = compress_at_once(body)
-            more_headers += b"content-encoding: gzip\r\n"
-        head = _HEAD % (
-            begun.media.header[1],
-            len(body),
+        body: tuple[bytes, ...] = (
+            b'{"data":',
+            found,
+            errors,
+            cost_extension(requested, actual, remaining, taken.limit),
+        )
+        length, more = sum(map(len, body)), self._lines_of(server_headers)
+        if head.gzip and length >= LEAST_BYTES:
+            compressed = compress_at_once(b"".join(body))
+            body, length, more = (compressed,), len(compressed), more + b"content-encoding: gzip\r\n"
+        lines = _HEAD % (
+            head.media.header[1],
+            length,
             taken.limit,
             remaining,
             taken.reset_seconds,
             request_id,
-            more_headers,
+            more,
         )
-        return head + body
+        return b"".join((lines, *body))
+
+    def _lines_of(self, server_headers: Headers) -> bytes:
+        """Of the headers that the server adds to every response. It makes new ones each second."""
+        if server_headers is not self._server_headers:
+            self._server_headers = server_headers
+            self._server_lines = b"".join([b"%b: %b\r\n" % header for header in server_headers])
+        return self._server_lines
 
 
-def _may(identity: Identity | None, run: Run) -> bool:
-    return all(
-        permission == PUBLIC or (identity is not None and identity.may(permission))
-        for permission in run.plan.permissions
-    )
+def _end_of_head(request: bytes) -> int:
+    return request.find(b"\r\n\r\n") + 4
+
+
+def _digest(head: bytes) -> bytes:
+    return blake2b(head, digest_size=32).digest()
+
+
+def _may(identity: Identity | None, plan: Plan) -> bool:
+    return plan.public or (identity is not None and all(map(identity.may, plan.permissions - PUBLIC_ONLY)))

@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import Annotated
 
 import strawberry
-from sqlalchemy import ColumnElement, Uuid, func, literal_column
+from sqlalchemy import ColumnElement, func, literal_column
 from strawberry.scalars import JSON
 
 from tunery.core import ids
-from tunery.core.database import CURRENT_TENANT
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
 from tunery.graphql.errors import UserErrors, user_errors
 from tunery.graphql.node import Node
 from tunery.graphql.planner.declare import (
+    CALLER,
     Conditions,
     Row,
     column,
@@ -38,14 +38,13 @@ from tunery.marketplace.purchase import purchase_listing
 READ, BUY, SELL = "marketplace:read", "marketplace:buy", "marketplace:sell"
 LONGEST_TEXT = 200
 ENGLISH: ColumnElement[str] = literal_column("'english'::regconfig")
-CALLER = literal_column(f"(SELECT {CURRENT_TENANT})", Uuid())
 
 
 def last_published(listing: Row) -> Sequence[ColumnElement[object]]:
     return [listing.published_at.desc(), listing.id.desc()]
 
 
-@planned(models.Seller, description="An organisation that sells.")
+@planned(models.Seller, public=models.public_sellers, access=PUBLIC, description="An organisation that sells.")
 class Seller:
     namespace: str = column(description="On the hub: the first half of its repositories' names.")
     name: str = column(description="The organisation's name.")
@@ -54,6 +53,7 @@ class Seller:
 @planned(
     models.ListingVersion,
     public=models.published_listing_versions,
+    access=PUBLIC,
     description="An adapter version as it is offered.",
 )
 class ListingVersion:
@@ -65,7 +65,13 @@ class ListingVersion:
     created_at: datetime = column(description="When it was offered.")
 
 
-@planned(models.Listing, public=models.published_listings, kind="listing", description="An adapter on the marketplace.")
+@planned(
+    models.Listing,
+    public=models.published_listings,
+    access=READ,  # the organisation's withdrawn ones and those it bought are among them
+    kind="listing",
+    description="An adapter on the marketplace.",
+)
 class Listing(Node):
     id: strawberry.ID = global_id("listing")
     name: str = column(description="The adapter's name: with the seller's namespace, its repository on the hub.")
@@ -86,7 +92,9 @@ class Listing(Node):
     )
 
 
-@planned(models.Purchase, kind="purchase", description="An order of a listing. It is paid when Stripe says so.")
+@planned(
+    models.Purchase, access=READ, kind="purchase", description="An order of a listing. It is paid when Stripe says so."
+)
 class Purchase(Node):
     id: strawberry.ID = global_id("purchase")
     price: int = column(description="In minor units (cents).")
@@ -99,7 +107,7 @@ class Purchase(Node):
     listing: Listing = one(lambda purchase, listing: listing.id == purchase.listing_id, description="What was ordered.")
 
 
-@planned(models.Sale, description="What a purchase brought the seller. Amounts in minor units (cents).")
+@planned(models.Sale, access=READ, description="What a purchase brought the seller. Amounts in minor units (cents).")
 class Sale:
     gross: int = column(description="What the buyer paid.")
     fee: int = column(description="The platform's part.")
@@ -149,8 +157,10 @@ class PurchaseListingPayload(UserErrors):
 
 SearchText = Annotated[
     str,
-    strawberry.argument(description='Searched for in title, description and name: `"a phrase" or -word`.'),
-    text_up_to(LONGEST_TEXT, "a search", "text"),
+    strawberry.argument(
+        description='Searched for in title, description and name: `"a phrase" or -word`. Blank: everything is found.'
+    ),
+    text_up_to(LONGEST_TEXT, "a search", "text", blank_is_absent=True),
 ]
 ListingId = Annotated[strawberry.ID, strawberry.argument(description="Of a listing."), id_of("listing")]
 PurchaseId = Annotated[strawberry.ID, strawberry.argument(description="Of a purchase."), id_of("purchase")]

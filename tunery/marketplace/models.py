@@ -3,7 +3,18 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy
-from sqlalchemy import CheckConstraint, Column, Computed, ForeignKey, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Computed,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,6 +37,8 @@ class Listing(Identified, TenantOwned, Table):
     __tablename__ = "listings"
     __table_args__ = (
         UniqueConstraint("tenant_id", "name"),
+        UniqueConstraint("id", "status"),
+        Index(None, "tenant_id", "id"),
         CheckConstraint("status IN ('published', 'withdrawn')", name="status"),
         CheckConstraint("price >= 50", name="price_is_payable"),
         Index("ix_listings_search", "search", postgresql_using="gin"),
@@ -44,7 +57,7 @@ class Listing(Identified, TenantOwned, Table):
     title: Mapped[str]
     description: Mapped[str]
     licence: Mapped[str]
-    price: Mapped[int]
+    price: Mapped[int] = mapped_column(Integer)
     """In minor units of `currency`."""
     currency: Mapped[str]
     status: Mapped[str] = mapped_column(default="published")
@@ -58,10 +71,16 @@ class ListingVersion(Identified, TenantOwned, Table):
     """An adapter version as it was offered: a snapshot, so that buyers need nothing of the seller's own rows."""
 
     __tablename__ = "listing_versions"
-    __table_args__ = (UniqueConstraint("listing_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("listing_id", "number"),
+        Index(None, "tenant_id"),
+        ForeignKeyConstraint(["listing_id", "listing_status"], ["listings.id", "listings.status"], onupdate="CASCADE"),
+    )
 
-    listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
-    number: Mapped[int]
+    listing_id: Mapped[UUID]
+    listing_status: Mapped[str] = mapped_column(server_default="published")
+    """The listing's own: PostgreSQL carries it here, so that the public's view needs no join."""
+    number: Mapped[int] = mapped_column(Integer)
     digest: Mapped[str]
     base_model: Mapped[str]
     manifest: Mapped[dict[str, Any]]
@@ -90,13 +109,17 @@ published_listing_versions = _view(
     "published_listing_versions", ListingVersion,
     "id", "listing_id", "number", "digest", "base_model", "manifest", "created_at",
 )  # fmt: skip
+public_sellers = _view("public_sellers", Seller, "tenant_id", "namespace", "name")
 
 
 class Purchase(Identified, TenantOwned, Table):
     """A buyer's order. Paid when Stripe says so, never before."""
 
     __tablename__ = "purchases"
-    __table_args__ = (CheckConstraint("status IN ('pending', 'paid', 'expired')", name="status"),)
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'paid', 'expired')", name="status"),
+        Index(None, "tenant_id", "id"),
+    )
 
     listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))
     seller_id: Mapped[UUID]
@@ -129,6 +152,7 @@ class Sale(Identified, TenantOwned, Table):
     """The seller's side of a purchase: what it brought in."""
 
     __tablename__ = "sales"
+    __table_args__ = (Index(None, "tenant_id", "id"),)
 
     purchase_id: Mapped[UUID] = mapped_column(unique=True)
     listing_id: Mapped[UUID] = mapped_column(ForeignKey("listings.id"))

@@ -28,7 +28,7 @@ from tunery.training.api import BaseModel
 READ, WRITE = "serving:read", "serving:write"
 
 
-@planned(models.Deployment, kind="deployment", description="A name to chat with at /v1/chat/completions.")
+@planned(models.Deployment, access=READ, kind="deployment", description="A name to chat with at /v1/chat/completions.")
 class Deployment(Node):
     id: strawberry.ID = global_id("deployment")
     name: str = column(description="Send it as `model`.")

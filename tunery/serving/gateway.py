@@ -22,6 +22,7 @@ from tunery.core.database import Database
 from tunery.core.errors import DomainError
 from tunery.core.http import Handler, openai_errors
 from tunery.core.identity import Identity
+from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.serving.answer import Answer, collect, stream
 from tunery.serving.chat_request import LONGEST_REQUEST, ChatRequest, parse_chat_request
@@ -50,7 +51,7 @@ def node_token(keyring: Keyring) -> str:
 
 
 def routes(services: Services) -> list[Route]:
-    """To be mounted at the root. Needs Database, Keyring, BaseModelFiles, Clock and httpx.AsyncClient."""
+    """To be mounted at the root. Needs Database, Reader, Keyring, BaseModelFiles, Clock and httpx.AsyncClient."""
     gateway = _Gateway(services)
     return [
         Route("/v1/chat/completions", _edge(gateway.chat), methods=["POST"]),
@@ -78,6 +79,7 @@ def _edge(handler: Handler) -> Handler:
 class _Gateway:
     def __init__(self, services: Services) -> None:
         self._database = services.get(Database)
+        self._reader = services.get(Reader)
         self._clock = services.get(Clock)
         self._prompts = PromptTokens(services.get(BaseModelFiles))
         self._nodes = NodeClient(services.get(httpx.AsyncClient), node_token(services.get(Keyring)))
@@ -118,7 +120,7 @@ class _Gateway:
             raise
 
     async def _authenticate(self, request: Request) -> Identity:
-        return await authenticate(self._database, request.headers.get("authorization"))
+        return await authenticate(self._reader, request.headers.get("authorization"))
 
     async def _most(self, asked: ChatRequest, model: ServedModel) -> TokenUsage:
         """The prompt's tokens, and the most that can be generated: what was asked for, or what the context leaves."""

@@ -1,7 +1,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunery.core.database import Identified, Table, TenantOwned
@@ -11,7 +11,7 @@ class Deployment(Identified, TenantOwned, Table):
     """A name that clients chat with: a base model, with an adapter at one digest or without."""
 
     __tablename__ = "deployments"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "name"), Index(None, "tenant_id", "id"))
 
     name: Mapped[str]
     """Never reused, so that a cache keyed by it never serves another adapter."""

@@ -12,6 +12,7 @@ from tunery.graphql.context import Info
 from tunery.graphql.errors import UserErrors, user_errors
 from tunery.graphql.node import Node
 from tunery.graphql.planner.declare import (
+    CALLER,
     Conditions,
     Row,
     column,
@@ -29,7 +30,9 @@ from tunery.vault.keyring import Keyring
 READ_ORGANISATION, READ_KEYS, WRITE_KEYS = "organisation:read", "keys:read", "keys:write"
 
 
-@planned(models.Tenant, kind="tenant", description="A tenant: everything else belongs to one.")
+@planned(
+    models.Tenant, access=READ_ORGANISATION, kind="tenant", description="A tenant: everything else belongs to one."
+)
 class Organisation(Node):
     id: strawberry.ID = global_id("tenant")
     name: str = column(description="For people.")
@@ -37,7 +40,12 @@ class Organisation(Node):
     created_at: datetime = column(description="When it signed up.")
 
 
-@planned(models.ApiKey, kind="API key", description="A key to the API. Its secret was shown once and is not kept.")
+@planned(
+    models.ApiKey,
+    access=READ_KEYS,
+    kind="API key",
+    description="A key to the API. Its secret was shown once and is not kept.",
+)
 class ApiKey(Node):
     id: strawberry.ID = global_id("API key")
     name: str = column(description="For people.")
@@ -99,7 +107,7 @@ class TenantsQuery:
         description="The organisation's API keys, the newest first, revoked ones included.",
     )
     def api_keys(key: Row) -> Conditions:
-        return ()
+        yield key.tenant_id == CALLER
 
 
 @strawberry.type

@@ -1,7 +1,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunery.core.database import Identified, Table, TenantOwned
@@ -30,6 +30,7 @@ class ApiKey(Identified, TenantOwned, Table):
     """A key of 256 random bits, of which only the SHA-256 is stored."""
 
     __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant_id", "id"),)
 
     name: Mapped[str]
     hint: Mapped[str]

@@ -8,9 +8,9 @@ import hashlib
 import time
 from collections import OrderedDict
 
-from tunery.core.database import Database
 from tunery.core.errors import Unauthenticated
 from tunery.core.identity import Identity
+from tunery.core.reader import Reader
 from tunery.tenants.api_keys import authenticate
 
 SECONDS = 60
@@ -20,25 +20,24 @@ MOST = 10_000
 class RememberedKeys:
     """Of one process, by the SHA-256 of what was presented."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
-    async def recall(self, authorization: str | None) -> Identity:
-        """Who presents it, as remembered, else as `confirm` finds. Raises Unauthenticated."""
-        known = None if authorization is None else self.remembered(authorization.encode())
-        return known or await self.confirm(authorization)
-
-    def remembered(self, authorization: bytes) -> Identity | None:
+    def recall(self, authorization: str) -> Identity | None:
         """Who presents it, if that is remembered."""
-        known = self._known.get(hashlib.sha256(authorization).digest())
+        return self.remembered(hashlib.sha256(authorization.encode()).digest())
+
+    def remembered(self, digest: bytes) -> Identity | None:
+        """Who presents what has this SHA-256, if that is remembered."""
+        known = self._known.get(digest)
         return known[1] if known is not None and known[0] > time.monotonic() else None
 
     async def confirm(self, authorization: str | None) -> Identity:
         """Who presents it, by the database. Raises Unauthenticated."""
         digest = hashlib.sha256((authorization or "").encode()).digest()
         try:
-            identity = await authenticate(self._database, authorization)
+            identity = await authenticate(self._reader, authorization)
         except Unauthenticated:
             self._known.pop(digest, None)
             raise

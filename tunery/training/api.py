@@ -45,6 +45,7 @@ READ, WRITE = "training:read", "training:write"
 
 @planned(
     models.BaseModel,
+    access=PUBLIC,
     kind="base model",
     description="A frozen model that adapters are trained on. Prices are in US dollars per million tokens.",
 )
@@ -60,7 +61,12 @@ class BaseModel(Node):
     output_price: Decimal = column(description="Of tokens written in a chat.")
 
 
-@planned(models.DataSet, kind="data set", description="A file of chats, checked and sealed. Upload one at /v1/files.")
+@planned(
+    models.DataSet,
+    access=READ,
+    kind="data set",
+    description="A file of chats, checked and sealed. Upload one at /v1/files.",
+)
 class DataSet(Node):
     id: strawberry.ID = global_id("data set")
     name: str = column(description="The file's.")
@@ -71,7 +77,7 @@ class DataSet(Node):
     deleted_at: datetime | None = column(description="When its key was destroyed; null: it is there.")
 
 
-@planned(models.Quote, kind="quote", description="A price that binds until it expires.")
+@planned(models.Quote, access=READ, kind="quote", description="A price that binds until it expires.")
 class Quote(Node):
     id: strawberry.ID = global_id("quote")
     train_rows: int = column(description="Rows that are trained on.")
@@ -94,7 +100,10 @@ class Quote(Node):
 
 
 @planned(
-    models.AdapterVersion, kind="adapter version", description="One trained artifact, immutable, known by its digest."
+    models.AdapterVersion,
+    access=READ,
+    kind="adapter version",
+    description="One trained artifact, immutable, known by its digest.",
 )
 class AdapterVersion(Node):
     id: strawberry.ID = global_id("adapter version")
@@ -107,7 +116,7 @@ class AdapterVersion(Node):
     created_at: datetime = column(description="When it was finished.")
 
 
-@planned(models.Adapter, kind="adapter", description="A named line of versions, all on one base model.")
+@planned(models.Adapter, access=READ, kind="adapter", description="A named line of versions, all on one base model.")
 class Adapter(Node):
     id: strawberry.ID = global_id("adapter")
     name: str = column(description="The organisation's own; with its slug, the repository on the hub.")
@@ -120,7 +129,7 @@ class Adapter(Node):
     )
 
 
-@planned(models.TrainingJob, kind="training job", description="A QLoRA run on one quote.")
+@planned(models.TrainingJob, access=READ, kind="training job", description="A QLoRA run on one quote.")
 class TrainingJob(Node):
     id: strawberry.ID = global_id("training job")
     status: str = column(description="queued, running, succeeded, failed or cancelled.")

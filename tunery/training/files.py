@@ -13,6 +13,7 @@ from tunery.core.database import Database
 from tunery.core.errors import InvalidInput
 from tunery.core.http import Handler, openai_error, openai_errors
 from tunery.core.identity import Identity
+from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.tenants.api_keys import authenticate
 from tunery.training.data_sets import delete_data_set, find_data_set, open_data_set, store_data_set
@@ -45,6 +46,7 @@ class _Files:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._database = services.get(Database)
+        self._reader = services.get(Reader)
 
     async def create(self, request: Request) -> Response:
         identity = await self._caller(request)
@@ -89,7 +91,7 @@ class _Files:
         return JSONResponse({"id": ids.encode("data set", identifier), "object": "file", "deleted": True})
 
     async def _caller(self, request: Request) -> Identity:
-        return await authenticate(self._database, request.headers.get("authorization"))
+        return await authenticate(self._reader, request.headers.get("authorization"))
 
     async def _find(self, request: Request) -> tuple[Identity, DataSet]:
         identity = await self._caller(request)

@@ -30,6 +30,7 @@ class BaseModel(Identified, Table):
 
 class DataSet(Identified, TenantOwned, Table):
     __tablename__ = "data_sets"
+    __table_args__ = (Index(None, "tenant_id", "id"),)
 
     name: Mapped[str]
     rows: Mapped[int]
@@ -47,6 +48,7 @@ class Quote(Identified, TenantOwned, Table):
     """A price that binds until it expires, with everything it was computed from."""
 
     __tablename__ = "quotes"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     data_set_id: Mapped[UUID] = mapped_column(ForeignKey("data_sets.id"))
     base_model_id: Mapped[UUID] = mapped_column(ForeignKey("base_models.id"))
@@ -69,6 +71,7 @@ class TrainingJob(Identified, TenantOwned, Table):
     __tablename__ = "training_jobs"
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
+        Index(None, "tenant_id", "id"),
         Index("ix_training_jobs_leasable", "created_at", postgresql_where=text("status IN ('queued', 'running')")),
     )
 
@@ -132,7 +135,7 @@ class Adapter(Identified, TenantOwned, Table):
     """A named line of versions, all on one base model."""
 
     __tablename__ = "adapters"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "name"), Index(None, "tenant_id", "id"))
 
     name: Mapped[str]
     base_model_id: Mapped[UUID] = mapped_column(ForeignKey("base_models.id"))
@@ -143,7 +146,7 @@ class AdapterVersion(Identified, TenantOwned, Table):
     """One trained artifact, immutable, known by the digest of its manifest."""
 
     __tablename__ = "adapter_versions"
-    __table_args__ = (UniqueConstraint("adapter_id", "number"),)
+    __table_args__ = (UniqueConstraint("adapter_id", "number"), Index(None, "tenant_id"))
 
     adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapters.id"))
     number: Mapped[int]

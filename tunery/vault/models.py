@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunery.core.database import Identified, Table, TenantOwned
@@ -26,6 +26,7 @@ class DataKey(Identified, TenantOwned, Table):
     """An AES-256 key for one purpose (a data set, a job's checkpoints), wrapped to the tenant's public key."""
 
     __tablename__ = "data_keys"
+    __table_args__ = (Index(None, "tenant_id"),)
 
     tenant_key_id: Mapped[UUID] = mapped_column(ForeignKey("tenant_keys.id"))
     purpose: Mapped[str]

@@ -23,7 +23,7 @@ from strawberry.tools import merge_types
 from tunery.core.database import APPLICATION_ROLE, CURRENT_TENANT
 from tunery.core.errors import InvalidInput
 from tunery.core.identity import Identity
-from tunery.graphql.access import PUBLIC
+from tunery.graphql.access import AUTHENTICATED, PUBLIC
 from tunery.graphql.connections import Connection
 from tunery.graphql.context import Info
 from tunery.graphql.node import Node, NodeQuery
@@ -44,7 +44,7 @@ from tunery.graphql.planner.declare import (
 )
 from tunery.graphql.scalars import SCALARS, BigInt
 
-READ = "library:read"
+READ, READ_MAPS = "library:read", "maps:read"
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -161,14 +161,14 @@ def by_author(author: Row, other: Row) -> sa.ColumnElement[bool]:
     return other.author_id == author.id
 
 
-@planned(towns, description="Where people live.")
+@planned(towns, access=READ, description="Where people live.")
 class Town:
     name: str = column(description="Its name.")
     population: int | None = column(description="May be beyond 32 bits: then it is an error.")
     letters: int = column(lambda town: sa.func.char_length(town.name), description="Of its name.")
 
 
-@planned(reviews, description="What somebody thinks of a work.")
+@planned(reviews, access=READ, description="What somebody thinks of a work.")
 class Review:
     id: strawberry.ID = column(description="The bare UUID.")
     stars: int = column(description="1 to 5.")
@@ -193,14 +193,16 @@ class Work(Node):
     )
 
 
-@planned(works, public=open_works, kind="listing", when=("kind", "novel"), description="A long story.")
+@planned(works, public=open_works, access=READ, kind="listing", when=("kind", "novel"), description="A long story.")
 class Novel(Work):
     id: strawberry.ID = global_id("listing")
     genre: str | None = column(description="Of stories.")
     first_words: str = column(lambda work: sa.func.split_part(work.title, " ", 1), description="Of its title.")
 
 
-@planned(works, public=open_works, kind="purchase", when=("kind", "atlas"), description="A book of maps.")
+@planned(
+    works, public=open_works, access=READ_MAPS, kind="purchase", when=("kind", "atlas"), description="A book of maps."
+)
 class Atlas(Work):
     id: strawberry.ID = global_id("purchase")
     maps: int = column(description="How many; an error where nobody counted.")
@@ -210,7 +212,7 @@ class Atlas(Work):
 Medium = Annotated[Novel | Atlas, strawberry.union("Medium", description="All that can be read.")]
 
 
-@planned(samples, description="Every scalar.")
+@planned(samples, access=READ, description="Every scalar.")
 class Sample:
     position: int = column(description="In its list.")
     text: str = column(description="String!")
@@ -248,7 +250,7 @@ class Sample:
     wild_missing: str = column(lambda s: s.maybe_text, description="String! that may be missing")
 
 
-@planned(authors, public=open_authors, kind="adapter", description="Who writes.")
+@planned(authors, public=open_authors, access=PUBLIC, kind="adapter", description="Who writes.")
 class Author(Node):
     id: strawberry.ID = global_id("adapter")
     name: str = column(description="Their name.")
@@ -280,6 +282,7 @@ class Author(Node):
 
 AuthorId = Annotated[strawberry.ID, id_of("adapter")]
 Beginning = Annotated[str, text_up_to(20, "a beginning", "beginning")]
+Searched = Annotated[str, text_up_to(20, "a search", "name", blank_is_absent=True)]
 
 
 @strawberry.type(description="Written by hand.")
@@ -340,8 +343,13 @@ class LibraryQuery:
             yield work.title == title
 
     @root(list[Sample], access=READ, order=lambda s: [s.position, s.id], description="Every scalar.")
-    def samples(sample: Row) -> Conditions:
-        return ()
+    def samples(sample: Row, above: int = -1) -> Conditions:
+        yield sample.position > above
+
+    @root(Connection[Town], access=READ, order=lambda t: [t.name, t.id], description="By name.")
+    def towns(town: Row, name: Searched | None = None) -> Conditions:
+        if name is not None:
+            yield town.name.contains(name, autoescape=False)
 
     @root(Connection[Author], access=PUBLIC, order=lambda a: [a.joined.desc(), a.id.desc()], description="For all.")
     def open_authors(author: Row, beginning: Beginning | None = None) -> Conditions:
@@ -371,6 +379,14 @@ class LibraryQuery:
 Query = merge_types("Query", (LibraryQuery, NodeQuery))
 TENANTS = {name: made(f"tenant {name}") for name in "AB"}
 IDENTITIES = {name: Identity(TENANTS[name], made(f"key {name}"), made(f"member {name}")) for name in "AB"}
+
+
+class WithoutMaps(Identity):
+    def may(self, permission: str) -> bool:
+        return permission in {AUTHENTICATED, READ}
+
+
+IDENTITIES["A without maps"] = WithoutMaps(TENANTS["A"], made("key A"), made("member A"))
 KEY_IS_VALID = "EXISTS (SELECT FROM library_keys WHERE id = {} AND revoked_at IS NULL)"
 
 

@@ -51,6 +51,8 @@ from tunery.graphql.planner.mapping import (
 )
 
 NOBODY = UUID(int=0)
+BLANKS = set(" \t\n\u3000")
+"""Of the blank texts that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ class Oracle:
             viewer = Viewer(NOBODY if public else info.context.caller.tenant_id, public)
             arguments: dict[str, Any] = dict.fromkeys(source.arguments)
             for name, argument in source.arguments.items():
-                if given.get(spelled[name]) is not None:
-                    arguments[name] = argument.parse(given[spelled[name]])
+                value = given.get(spelled[name])
+                if value is not None and not (argument.blank_is_absent and set(value) <= BLANKS):
+                    arguments[name] = argument.parse(value)
             key = (where, viewer, tuple(arguments.items()))
             if key not in self._roots:
                 literals = {
@@ -246,6 +249,8 @@ class Oracle:
             for kind in schema.get_possible_types(schema.type_map["Node"]):  # type: ignore[arg-type]
                 planned = _planned(kind)
                 if planned is None or planned.kind is None:
+                    continue
+                if planned.permission != "public" and not info.context.caller.may(planned.permission):
                     continue
                 with suppress(NotFound):
                     identifier = ids.decode(planned.kind, text)

@@ -31,18 +31,20 @@ SETTINGS = settings(
 
 @pytest.fixture(scope="package")
 async def library_pools(library_ways: Ways) -> Pools:
-    return await library_ways.pools([*TEXTS, "Ada", "A", "One day", "x" * 21, "_", "%", "\0"])
+    return await library_ways.pools(
+        [*TEXTS, "Ada", "A", "One day", "x" * 21, "_", "%", "\0", " \t\n", "\u3000" * 21, "own 1", "_x"]
+    )
 
 
 def test_planner_graphql_core_and_naive_resolvers_agree_on_the_library(
     loop: asyncio.AbstractEventLoop, library_ways: Ways, library_pools: Pools
 ):
-    check_all(loop, library_ways, library_pools, ["A", "A", "A", "A", "A", "A", "B", None])
+    check_all(loop, library_ways, library_pools, ["A", "A", "A", "A", "A", "A without maps", "B", None])
 
 
 @pytest.fixture(scope="package")
 async def tunery_pools(tunery_ways: Ways) -> Pools:
-    return await tunery_ways.pools([*TEXTS, "plain", '"say hi" -plain', "hi or é", "tunery/tiny", "x" * 201])
+    return await tunery_ways.pools([*TEXTS, "plain", '"say hi" -plain', "hi or é", "tunery/tiny", "x" * 201, " \n"])
 
 
 def test_planner_graphql_core_and_naive_resolvers_agree_on_tunery_s_schema(

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 from strawberry.schema.config import StrawberryConfig
+from structlog.testing import capture_logs
 
 from tests.conftest import Api
 from tests.graphql.planner import library
@@ -21,7 +25,8 @@ from tunery.core.services import Services
 from tunery.graphql.documents import MOST_SHAPES, Documents
 from tunery.graphql.executor import Answer, Executor
 from tunery.graphql.limits import Limits
-from tunery.graphql.planner.declare import Row, connection, planned, root
+from tunery.graphql.planner.declare import Row, column, connection, planned, root
+from tunery.graphql.planner.mapping import Argument
 from tunery.graphql.planner.planner import Planner
 from tunery.graphql.planner.resolve import use_planner
 from tunery.graphql.planner.sharing import Sharing
@@ -184,6 +189,23 @@ async def test_what_the_type_forbids_is_not_printed(library_ways: Ways, field: s
         assert value is None or isinstance(value, float) or all(isinstance(item, str) for item in value)
 
 
+async def test_a_missing_value_is_logged_as_a_fault_of_ours_with_its_path(library_ways: Ways):
+    text = f'{{ author(id: "{HOMELESS}") {{ home: wildHome {{ name }} }} }}'
+    operation, context = library_ways.document(text).operation(None), library_ways.context("A")
+    for way in (library_ways.planned_way, library_ways.fields_way):
+        with capture_logs() as logs:
+            answer = await way.execute(operation, {}, context)
+        assert (answer.data, errors(answer)) == (b'{"author":null}', [("INTERNAL_ERROR", ["author", "home"])])
+        [logged] = logs
+        assert (logged["event"], logged["log_level"], logged["path"]) == (
+            "unexpected fault",
+            "error",
+            ["author", "home"],
+        )
+        assert str(logged["exc_info"]) == "Cannot return null for non-nullable field Author.wildHome."
+        assert "wildHome" not in answer.errors[0].message
+
+
 async def test_json_s_own_null_is_none_the_less_missing(library_ways: Ways):
     text = f'{{ author(id: "{ADA}") {{ samples(first: 5) {{ wildBlob }} }} }}'
     answer = await library_ways.execute(text, who="A")
@@ -237,8 +259,59 @@ async def test_a_cursor_that_nothing_needs_is_refused_all_the_same(library_ways:
     assert errors(await library_ways.execute(nested, {"c": "x"}, "A")) == [("INVALID_INPUT", ["newestWork", "reviews"])]
 
 
+async def test_a_variable_that_is_not_given_leaves_the_argument_its_default(library_ways: Ways, statements: list[str]):
+    text = "query($above: Int) { samples(above: $above, first: 100) { position } }"
+    everything = data(await library_ways.execute("{ samples(first: 100) { position } }", who="A"))
+    statements.clear()
+    assert data(await library_ways.execute(text, who="A")) == everything
+    assert len(statements) == 1
+    assert data(await library_ways.execute(text.replace("{ samples", "{ echo samples"), who="A")) == {
+        "echo": ["echo"],
+        **everything,
+    }
+    above = data(await library_ways.execute(text, {"above": 3}, "A"))["samples"]
+    assert above == [sample for sample in everything["samples"] if sample["position"] > 3] != []
+
+
+@pytest.mark.parametrize("kind", [list[str], library.JSON])
+def test_an_argument_that_may_have_variables_within_does_not_start(kind: Any):
+    """Everything that is bound is a variable or stands in the document: graphql-core's way has no other to turn to."""
+
+    class Asked:
+        @staticmethod
+        def wrong(author: Row, given: Any) -> library.Conditions:  # noqa: ARG004
+            return ()
+
+    Asked.wrong.__annotations__["given"] = Annotated[kind, Argument(str, sa.Text())]
+
+    @library.strawberry.type
+    class Query:
+        wrong = root(library.Author | None, access="x", description="x")(Asked.wrong)
+
+    schema = library.strawberry.Schema(
+        Query, types=[library.Novel, library.Atlas], config=StrawberryConfig(scalar_map=SCALARS)
+    )._schema
+    with pytest.raises(TypeError, match=r"Query\.wrong\(given:\) may have variables within"):
+        use_planner(schema)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000" * 500])
+async def test_a_blank_search_is_none(library_ways: Ways, blank: str):
+    """Also with a variable that was a word before: the same document, another plan."""
+    text = "query($name: String) { towns(name: $name) { nodes { name } } }"
+    operation = library_ways.document(text).operation(None)
+    context = library_ways.context("A")
+    everything = data(await library_ways.execute("{ towns { nodes { name } } }", who="A"))
+    assert len(everything["towns"]["nodes"]) == 6
+    for way in (library_ways.planned_way, library_ways.fields_way):
+        for given, found in ({"name": "1"}, 2), ({"name": "_x"}, 0), ({"name": blank}, 6), ({"name": "1"}, 2):
+            assert len(data(await way.execute(operation, given, context))["towns"]["nodes"]) == found
+    literal = f"{{ towns(name: {json.dumps(blank)}) {{ nodes {{ name }} }} }}"
+    assert data(await library_ways.execute(literal, who="A")) == everything
+
+
 def test_a_connection_s_order_points_one_way():
-    @planned(library.authors, description="x")
+    @planned(library.authors, access="x", description="x")
     class Wrong:
         name: str
         works: library.Connection[library.Novel] = connection(
@@ -382,6 +455,68 @@ async def test_an_id_of_a_sibling_s_kind_is_no_node(library_ways: Ways):
     assert answer["nodes"] == [{"id": novel["id"], "__typename": "Novel"}, None]
 
 
+async def test_a_type_that_the_caller_may_not_read_has_no_nodes(library_ways: Ways, statements: list[str]):
+    """As if the ids were unknown; and others' plans are not the caller's."""
+    text = "{ media(first: 100) { nodes { __typename ... on Node { id } } } }"
+    nodes = data(await library_ways.execute(text, who="A"))["media"]["nodes"]
+    novel, atlas = (next(node for node in nodes if node["__typename"] == kind) for kind in ("Novel", "Atlas"))
+    author = {"__typename": "Author", "id": ADA}
+    document = library_ways.document(
+        "query($id: ID!, $ids: [ID!]!) { node(id: $id) { __typename id } nodes(ids: $ids) { __typename id }"
+        f' literal: node(id: "{atlas["id"]}") {{ __typename id }} }}'
+    )
+    operation = document.operation(None)
+    given = {"id": atlas["id"], "ids": [novel["id"], atlas["id"], ADA]}
+    for way, number in (library_ways.planned_way, 1), (library_ways.fields_way, 3):
+        for who, seen in ("A", atlas), ("A without maps", None), ("A", atlas):
+            statements.clear()
+            answer = data(await way.execute(operation, given, library_ways.context(who)))
+            assert answer == {"node": seen, "nodes": [novel, seen, author], "literal": seen}
+            assert len(statements) == number
+    unknown = {**given, "id": ids.encode("purchase", made("nothing"))}
+    answer = data(await library_ways.planned_way.execute(operation, unknown, library_ways.context("A without maps")))
+    assert answer["node"] is None
+
+
+@pytest.mark.parametrize("selection", ["reviews(first: 0) { totalCount }", 'reviews(after: "x") { totalCount }'])
+async def test_what_the_caller_may_not_read_has_no_errors_either(library_ways: Ways, selection: str):
+    text = "{ media(first: 100) { nodes { ... on Atlas { id } } } }"
+    nodes = data(await library_ways.execute(text, who="A"))["media"]["nodes"]
+    atlas = next(node["id"] for node in nodes if node)
+    ask = f"query($id: ID!) {{ node(id: $id) {{ ... on Atlas {{ {selection} }} }} }}"
+    assert errors(await library_ways.execute(ask, {"id": atlas}, "A")) == [("INVALID_INPUT", ["node", "reviews"])]
+    for identifier in (atlas, ids.encode("purchase", made("nothing"))):
+        assert data(await library_ways.execute(ask, {"id": identifier}, "A without maps")) == {"node": None}
+
+
+async def test_node_itself_requires_a_key_that_may(library_ways: Ways):
+    class Stranger(Identity):
+        def may(self, permission: str) -> bool:
+            return permission == library.READ
+
+    known = library_ways.context("A")
+    context = replace(known, identity=Stranger(TENANTS["A"], made("key A"), made("member A")))
+    operation = library_ways.document(f'{{ node(id: "{ADA}") {{ id }} }}').operation(None)
+    run = library_ways.planner.prepare(operation, {})
+    assert run is not None
+    assert await library_ways.planner.answer(run, context) is None
+
+
+def test_a_planned_type_that_does_not_say_who_may_read_it_does_not_start():
+    @planned(library.towns, access="", description="x")
+    class Unsaid:
+        name: str = column(description="x")
+
+    @library.strawberry.type
+    class Query:
+        @root(Unsaid | None, access="x", description="x")
+        def unsaid(town: Row) -> library.Conditions:  # noqa: N805
+            return ()
+
+    with pytest.raises(TypeError, match="Unsaid does not say which permission reading it requires"):
+        use_planner(library.strawberry.Schema(Query)._schema)
+
+
 async def test_variables_may_stand_within_a_list_of_ids(library_ways: Ways, statements: list[str]):
     text = 'query($a: ID!, $b: ID!) { nodes(ids: [$b, "x", $a]) { id } }'
     ask = {"a": ADA, "b": HOMELESS}
@@ -419,6 +554,25 @@ async def test_public_reads_at_the_same_time_share_executions(library_ways: Ways
     assert len(statements) == 4  # of each the first, and one for all that came while it ran
 
 
+async def test_a_caller_who_leaves_takes_no_answer_from_the_others(library_ways: Ways):
+    operation = library_ways.document("{ openAuthors { nodes { name } } }").operation(None)
+    context = library_ways.context(None)
+    asked = [asyncio.ensure_future(library_ways.planned_way.execute(operation, {}, context)) for _ in range(6)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    asked[3].cancel()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert len({answer.data for at, answer in enumerate(answers) if at not in (0, 3)}) == 1
+
+
 async def test_private_reads_share_nothing(library_ways: Ways, statements: list[str]):
     operation = library_ways.document("{ authors { totalCount } }").operation(None)
     asked = (library_ways.planned_way.execute(operation, {}, library_ways.context(who)) for who in "ABAB")
@@ -446,7 +600,7 @@ class Execution:
 
 async def _waiting(sharing: Sharing[int], execution: Execution, number: int) -> list[asyncio.Task[int]]:
     async def wait() -> int:
-        return await sharing.join("key", execution)
+        return await asyncio.shield(sharing.join("key", execution))
 
     tasks = [asyncio.create_task(wait()) for _ in range(number)]
     await asyncio.sleep(0)
@@ -535,6 +689,21 @@ async def test_after_a_lost_connection_the_next_request_gets_a_new_one(app_url: 
     with pytest.raises((asyncpg.PostgresError, ConnectionError, asyncpg.InterfaceError)):
         await running
     assert await reader.value("SELECT 1", []) == 1
+    await reader.close()
+
+
+async def test_a_connection_that_the_server_is_about_to_end_is_not_used_again(app_url: str):
+    reader = Reader(app_url, size=1)
+    first = await reader.value("SELECT pg_backend_pid()", [])
+    with pytest.raises(asyncpg.PostgresError):
+        await reader.value("SELECT 1 / 0", [])
+    assert await reader.value("SELECT pg_backend_pid()", []) == first
+    farewell, [connection] = asyncpg.InternalClientError("cannot switch to state 12"), reader._free
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(connection), "fetchval", AsyncMock(side_effect=farewell))
+        with pytest.raises(ConnectionResetError):
+            await reader.value("SELECT 1", [])
+    assert await reader.value("SELECT pg_backend_pid()", []) != first
     await reader.close()
 
 

@@ -75,6 +75,8 @@ def _value(table: sa.Table, column: sa.Column[Any], owner: str, number: int) -> 
         return TENANTS[owner]
     if table.name == "accounts" and name == "kind":
         return ["credit", "earnings"][number]
+    if name == "listing_status":
+        return CHOICES["listings.status"][number // 2 % 3]  # of the listing that the foreign key below leads to
     choices = CHOICES.get(f"{table.name}.{name}", CHOICES.get(name))
     if choices is not None:
         chosen = choices[number % len(choices)]

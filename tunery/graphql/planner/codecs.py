@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from tunery.core import ids
+from tunery.graphql.planner.sql import Part, hexadecimal, quote
 
 NULL_VIOLATION = literal_column("chr(1)", Text())
 """Printed where a field that promises a value has none. JSON text can't hold a raw control character, so a look for
@@ -36,8 +37,8 @@ LARGEST_INT = 2**31 - 1
 def encode_leaf(
     kind: GraphQLOutputType, value: ColumnElement[Any], *, never_null: bool, checked: bool
 ) -> ColumnElement[Any]:
-    """SQL for the value's JSON text, never NULL. `checked`: what the type forbids becomes NULL_VIOLATION, instead of
-    text that graphql-core goes on to refuse.
+    """SQL that `concat` prints as the value's JSON text, never NULL. `checked`: what the type forbids becomes
+    NULL_VIOLATION, instead of text that graphql-core goes on to refuse.
     """
     named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     text = _encoder(named, checked=checked)(value)
@@ -49,12 +50,14 @@ def encode_leaf(
     return func.coalesce(cast(text, Text), missing)
 
 
-def encode_global_id(kind: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """As `ids.encode` does."""
+def encode_global_id(kind: str, value: ColumnElement[Any], missing: ColumnElement[Any] | None) -> list[Part]:
+    """As `ids.encode` does, and `missing` for NULL; without `missing` there is none."""
     if not isinstance(value.type, Uuid):
         raise TypeError(f"a global id is made of a UUID, not of {value.type!r}")
-    hexadecimal = func.replace(cast(value, Text), "-", "")
-    return literal_column(f"'\"{ids.PREFIXES[kind]}_'", Text()).op("||")(hexadecimal).op("||")(literal_column("'\"'"))
+    opening, digits, closing = f'"{ids.PREFIXES[kind]}_', hexadecimal(value), '"'
+    if missing is None:
+        return [opening, digits, closing]
+    return [func.coalesce(quote(opening).op("||")(digits).op("||")(quote(closing)), missing)]
 
 
 def _encoder(kind: Any, *, checked: bool) -> Encoder:
@@ -64,7 +67,7 @@ def _encoder(kind: Any, *, checked: bool) -> Encoder:
         return _strings if checked else func.to_json
     assert isinstance(kind, GraphQLScalarType), f"there is no codec for {kind}"  # noqa: S101
     if kind.name == "Int":
-        return _int if checked else lambda value: cast(value, Text)
+        return _int if checked else _as_it_is
     if kind.name == "Float":
         return _float if checked else func.to_json
     try:
@@ -74,10 +77,13 @@ def _encoder(kind: Any, *, checked: bool) -> Encoder:
 
 
 def _int(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    text = cast(value, Text)
     if isinstance(value.type, Integer) and not isinstance(value.type, BigInteger):
-        return text
-    return case((~value.between(-LARGEST_INT - 1, LARGEST_INT), NULL_VIOLATION), else_=text)
+        return value
+    return case((~value.between(-LARGEST_INT - 1, LARGEST_INT), NULL_VIOLATION), else_=cast(value, Text))
+
+
+def _as_it_is(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return value
 
 
 def _float(value: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -108,7 +114,7 @@ _ENCODERS: dict[str, Encoder] = {
     "String": func.to_json,
     "ID": lambda value: func.to_json(cast(value, Text)),
     "Boolean": func.to_json,
-    "BigInt": lambda value: cast(value, Text),
+    "BigInt": _as_it_is,
     "Decimal": lambda value: _quoted(func.trim_scale(value)),
     # The reader's sessions are in UTC.
     "DateTime": func.to_json,

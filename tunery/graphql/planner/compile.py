@@ -21,11 +21,9 @@ from graphql import (
     ListValueNode,
     OperationDefinitionNode,
     VariableNode,
-    Visitor,
     get_argument_values,
     get_named_type,
     is_abstract_type,
-    visit,
 )
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
@@ -94,6 +92,8 @@ class Parameter:
     constant: Any
     forgiving: bool = False
     """NULL in place of what can't be parsed: graphql-core finds that at the field itself."""
+    permission: str = PUBLIC
+    """NULL for a caller without it."""
 
     def value(self, variables: Mapping[str, Any]) -> Any:
         """Raises DomainError."""
@@ -160,7 +160,7 @@ class Compiler:
         return json_object(fields), frozenset(permissions)
 
     def root(self, definition: GraphQLField, declared: Declared, details: Sequence[FieldDetails]) -> list[Part]:
-        """A root field's value. Raises as `query` does."""
+        """A root field's value. Raises DomainError, GraphQLError."""
         self._public = declared.public
         source, kind, node = declared.source, definition.type, details[0].node
         given = get_argument_values(definition, node, self._variables)
@@ -204,9 +204,12 @@ class Compiler:
         kind = None if id_kind is None else self._node_type(id_kind)
         if id_kind is None or kind is None:
             return ["null"]
-        uuid = Argument(partial(_digits_of, id_kind), Uuid())
+        mapping = mapping_of(kind)
+        assert mapping is not None  # noqa: S101 - by which _node_type chose it
+        # NULL matches no row: what the caller may not read is answered as what isn't there.
+        uuid = Argument(partial(_digits_of, id_kind), Uuid(), permission=mapping.permission)
         bound = self._bind(node, argument, {argument: identifier}, uuid, index)
-        when = mapping_of(kind).when  # type: ignore[union-attr]  # _node_type chose it by its mapping
+        when = mapping.when
 
         def conditions(row: Any) -> list[ColumnElement[bool]]:
             return [row.id == bound, *([] if when is None else [row[when[0]] == quote(str(when[1]))])]
@@ -233,7 +236,7 @@ class Compiler:
         hint: bool = False,
     ) -> list[Part]:
         row = self.row_of(kind)
-        found = which.among(select(self.object(kind, row, details, hint=hint)).select_from(row), row)
+        found = which.among(select(concat(self.object(kind, row, details, hint=hint))).select_from(row), row)
         if order is not None:
             found = found.order_by(*order(row.c)).limit(literal(1))
         missing = self._missing(promised=promised or isinstance(kind, GraphQLNonNull))
@@ -246,22 +249,20 @@ class Compiler:
         size = page_size(given["first"], "first")
         found = which.among(select(row), row).order_by(*order(row.c)).limit(literal(size)).subquery(self.alias())
         comma: Any = aggregate_order_by(literal_column("','"), *order(found.c))
-        objects = select(func.string_agg(self.object(kind, found, details), comma)).select_from(found)
+        objects = select(func.string_agg(concat(self.object(kind, found, details)), comma)).select_from(found)
         return ["[", objects.scalar_subquery(), "]"]
 
-    def object(
-        self, kind: Any, row: FromClause, details: Sequence[FieldDetails], *, hint: bool = False
-    ) -> ColumnElement[Any]:
+    def object(self, kind: Any, row: FromClause, details: Sequence[FieldDetails], *, hint: bool = False) -> list[Part]:
         """The row as an object of the type; of an abstract one, as the type that its discriminator names."""
         named = get_named_type(kind)
         if not is_abstract_type(named):
-            return concat(json_object(self._fields(named, row, details, hint=hint)))
+            return json_object(self._fields(named, row, details, hint=hint))
         choices = []
         for possible in self._schema.get_possible_types(named):
             column, value = when_of(possible)
             fields = self._fields(possible, row, details, hint=True)
             choices.append((row.c[column] == quote(str(value)), concat(json_object(fields))))
-        return case(*choices, else_=self._missing(promised=True))
+        return [case(*choices, else_=self._missing(promised=True))]
 
     def _fields(
         self, kind: GraphQLObjectType, row: FromClause, details: Sequence[FieldDetails], *, hint: bool
@@ -291,7 +292,7 @@ class Compiler:
         declared = declared_of(definition)
         source, kind = declared.source if declared else Column(), definition.type
         if isinstance(source, Column):
-            return [self._leaf(definition, source, row)]
+            return self._leaf(definition, source, row)
         assert isinstance(source, One | Many | Keyset), f"{definition} has no rows"  # noqa: S101
         on: On = source.on
 
@@ -303,14 +304,13 @@ class Compiler:
             return self._many(kind, details, given, which, source.order)
         return Page(self, kind, details, given, which, source.order).parts()
 
-    def _leaf(self, definition: GraphQLField, source: Column, row: FromClause) -> ColumnElement[Any]:
+    def _leaf(self, definition: GraphQLField, source: Column, row: FromClause) -> list[Part]:
         value = row.c[python_name(definition)] if source.expression is None else source.expression(row.c)
         promised = isinstance(definition.type, GraphQLNonNull)
         never_null = promised and not getattr(value, "nullable", True)
         if source.kind is None:
-            return encode_leaf(definition.type, value, never_null=never_null, checked=self._checked)
-        text = encode_global_id(source.kind, value)
-        return text if never_null else func.coalesce(text, self._missing(promised=promised))
+            return [encode_leaf(definition.type, value, never_null=never_null, checked=self._checked)]
+        return encode_global_id(source.kind, value, None if never_null else self._missing(promised=promised))
 
     def collect(self, kind: GraphQLObjectType, details: Sequence[FieldDetails]) -> Mapping[str, list[FieldDetails]]:
         """The selected fields of an object by response key."""
@@ -352,35 +352,25 @@ class Compiler:
     def _bind(
         self, node: FieldNode, name: str, given: Mapping[str, Any], kind: Argument, index: int | None = None
     ) -> BindParameter[Any] | None:
-        """The argument as SQL; None when it is absent or null, which is part of the shape."""
-        if given.get(name) is None:
+        """The argument as SQL; None when it is absent, null, or blank where that means absent: parts of the shape."""
+        value = given.get(name)
+        if value is None or (kind.blank_is_absent and not value.strip()):
             return None
         value_node = next((argument.value for argument in node.arguments or () if argument.name.value == name), None)
         if index is not None and isinstance(value_node, ListValueNode):
             value_node, index = value_node.values[index], None
         if isinstance(value_node, VariableNode) and value_node.name.value in self._variables.coerced:
             return self._parameter(kind, value_node.name.value, index, None)
-        if value_node is not None and _mentions_variables(value_node):
-            raise Unplanned
-        return self._parameter(kind, None, None, kind.parse(given[name]))
+        # Of the document itself: arguments are plain values (see `use_planner`), so no variable stands within it; and
+        # one that isn't given leaves the argument its default.
+        return self._parameter(kind, None, None, kind.parse(value))
 
     def _parameter(self, kind: Argument, variable: str | None, index: int | None, constant: Any) -> BindParameter[Any]:
         forgiving = self._depth > 0 and not self._checked
-        parameter = Parameter(f"p{len(self.parameters)}", kind.parse, variable, index, constant, forgiving)
+        name = f"p{len(self.parameters)}"
+        parameter = Parameter(name, kind.parse, variable, index, constant, forgiving, kind.permission)
         self.parameters.append(parameter)
         return bindparam(parameter.name, None, type_=kind.type)
-
-
-def _mentions_variables(node: Any) -> bool:
-    found = False
-
-    class Look(Visitor):
-        def enter_variable(self, *_args: Any) -> None:
-            nonlocal found
-            found = True
-
-    visit(node, Look())
-    return found
 
 
 def _digits_of(kind: str, identifier: str) -> str | None:

@@ -1,6 +1,6 @@
 """How a GraphQL type says where its rows are: once, beside its fields.
 
-    @planned(models.Listing, public=models.published_listings, kind="listing", description="…")
+    @planned(models.Listing, public=models.published_listings, access=READ, kind="listing", description="…")
     class Listing:
         id: strawberry.ID = global_id("listing")
         name: str = column(description="…")
@@ -12,6 +12,7 @@
 
 A field without an expression is the column of its name. Relations say how the two rows belong together. Every mapped
 type is read through row-level security; under a public root through its `public` selectable, where it has one.
+Roots ask for their own permission, whatever they lead to; `node` asks for the type's.
 """
 
 import inspect
@@ -21,10 +22,10 @@ from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args,
 from uuid import UUID
 
 import strawberry
-from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, Text, Uuid, literal_column
 
 from tunery.core import ids
-from tunery.core.database import Table
+from tunery.core.database import CURRENT_TENANT, Table
 from tunery.core.errors import InvalidInput
 from tunery.graphql.access import Requires
 from tunery.graphql.connections import Connection
@@ -49,6 +50,7 @@ from tunery.graphql.planner.mapping import (
 )
 
 __all__ = [
+    "CALLER",
     "Conditions",
     "Order",
     "Row",
@@ -70,22 +72,29 @@ __all__ = [
 
 T = TypeVar("T")
 
+CALLER = literal_column(f"(SELECT {CURRENT_TENANT})", Uuid())
+"""The caller's tenant. Row-level security says the same, unless it lets other rows through, too: then roots say it
+again, for the sake of what they mean and of the index on it.
+"""
+
 
 @dataclass_transform(field_specifiers=(strawberry.field,))
 def planned(
     table: type[Table] | FromClause,
     *,
+    access: str,
     description: str,
     public: FromClause | None = None,
     kind: str | None = None,
     when: tuple[str, object] | None = None,
 ) -> Callable[[type[T]], type[T]]:
-    """Make a Strawberry type of the class, and map it to a table."""
+    """Make a Strawberry type of the class, and map it to a table. `access` is the permission to read rows by id."""
     selectable = table if isinstance(table, FromClause) else table.__table__
 
     def decorate(cls: type[T]) -> type[T]:
         made = strawberry.type(cls, description=description)
-        made.__planned__ = Mapping(selectable, selectable if public is None else public, kind, when)  # type: ignore[attr-defined]
+        shown = selectable if public is None else public
+        made.__planned__ = Mapping(selectable, shown, access, kind, when)  # type: ignore[attr-defined]
         return made
 
     return decorate
@@ -140,7 +149,7 @@ def id_of(kind: str) -> Argument:
     return Argument(partial(ids.digits_of, kind), Uuid(), kind)
 
 
-def text_up_to(length: int, noun: str, field_name: str) -> Argument:
+def text_up_to(length: int, noun: str, field_name: str, *, blank_is_absent: bool = False) -> Argument:
     """For `Annotated`: the argument is text of bounded length."""
 
     def parse(value: str) -> str:
@@ -148,7 +157,7 @@ def text_up_to(length: int, noun: str, field_name: str) -> Argument:
             raise InvalidInput(f"{noun} has up to {length} characters, NUL not among them", field=field_name)
         return value
 
-    return Argument(parse, Text())
+    return Argument(parse, Text(), blank_is_absent=blank_is_absent)
 
 
 def root(

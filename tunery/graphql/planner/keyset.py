@@ -23,6 +23,7 @@ from sqlalchemy.sql.operators import asc_op, desc_op
 from sqlalchemy.types import TypeEngine
 
 from tunery.core.errors import InvalidInput
+from tunery.graphql.planner.sql import hexadecimal
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_CURSOR = 1000
@@ -127,7 +128,7 @@ _CODECS: list[tuple[type[TypeEngine[Any]], tuple[Callable[..., ColumnElement[Any
             lambda text: EPOCH + timedelta(microseconds=_whole(64)(text)),
         ),
     ),
-    (Uuid, (lambda key: func.replace(cast(key, Text), "-", ""), _uuid)),
+    (Uuid, (hexadecimal, _uuid)),
     (BigInteger, (lambda key: cast(key, Text), _whole(64))),
     (Integer, (lambda key: cast(key, Text), _whole(32))),
     (Text, (lambda key: func.encode(func.convert_to(key, "UTF8"), "hex"), _hexadecimal)),

@@ -29,11 +29,12 @@ MOST_ITEMS = "tunery_most"
 @dataclass(frozen=True)
 class Mapping:
     """Where a type's rows are. `when` is the column and value that tell it from its siblings under one abstract type;
-    `kind` is that of its global ids, by which `node` finds it.
+    `kind` is that of its global ids, by which `node` finds it for who has the `permission`.
     """
 
     table: FromClause
     public: FromClause
+    permission: str
     kind: str | None
     when: tuple[str, object] | None
 
@@ -72,11 +73,14 @@ class Keyset:
 
 @dataclass(frozen=True)
 class Argument:
-    """What a client gives, what SQL gets: `parse` raises DomainError."""
+    """What a client gives, what SQL gets: `parse` raises DomainError. `kind` is that of a global id."""
 
     parse: Callable[[Any], Any]
     type: TypeEngine[Any]
     kind: str | None = None
+    permission: str = PUBLIC
+    """SQL gets NULL from a caller without it."""
+    blank_is_absent: bool = False
 
 
 @dataclass(frozen=True)

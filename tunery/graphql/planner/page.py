@@ -6,7 +6,20 @@ from typing import Any, Protocol
 
 from graphql import FieldNode, GraphQLObjectType, get_named_type
 from graphql.execution.collect_fields import FieldDetails
-from sqlalchemy import ColumnElement, FromClause, Select, Text, cast, false, func, literal_column, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    case,
+    cast,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import aggregate_order_by, array_agg
 
 from tunery.core.errors import InvalidInput
@@ -34,7 +47,7 @@ class Which:
 class Objects(Protocol):
     """What a page needs of the compiler."""
 
-    def object(self, kind: Any, row: FromClause, details: Details) -> ColumnElement[Any]: ...
+    def object(self, kind: Any, row: FromClause, details: Details) -> list[Part]: ...
 
     def collect(self, kind: GraphQLObjectType, details: Details) -> Mapping[str, list[FieldDetails]]: ...
 
@@ -59,6 +72,7 @@ class Page:
         self._size, self._backwards = size_and_end(given)
         self._row = objects.row_of(self._type.fields["nodes"].type)
         self._keys = Keys.of(order(self._row.c))
+        self._order = order
         self._which = which
         self._marks = {
             name: objects.bind_cursor(details[0].node, name, given, self._keys)
@@ -105,24 +119,27 @@ class Page:
         def value(name: str, details: Details) -> Sequence[Part]:
             if name == "cursor":
                 return ['"', self._page.c.cursor_, '"']
-            return [self._objects.object(kind.fields["node"].type, self._page, details)]
+            return self._objects.object(kind.fields["node"].type, self._page, details)
 
-        return self._entries(concat(json_object(self._fields(kind, details, value))))
+        return self._entries(json_object(self._fields(kind, details, value)))
 
-    def _entries(self, entry: ColumnElement[Any]) -> list[Part]:
-        return ["[", self._in_page(func.string_agg(entry, self._in_order(literal_column("','")))), "]"]
+    def _entries(self, entry: Sequence[Part]) -> list[Part]:
+        self._aggregates = True
+        # string_agg passes over NULL. With FILTER, PostgreSQL would sort the rows again.
+        counted = case((self._in_page(), concat(entry)))
+        return ["[", func.string_agg(counted, self._in_order(literal_column("','"))), "]"]
 
     def _info(self, name: str, _details: Details) -> Sequence[Part]:
         if name in {"hasNextPage", "hasPreviousPage"}:
             return [func.to_json(self._has_more(backwards=name == "hasPreviousPage"))]
-        # In the entries' own order, so that PostgreSQL sorts once for all aggregates.
-        cursors: Any = self._in_page(array_agg(self._in_order(self._page.c.cursor_)))  # type: ignore[no-untyped-call]
+        self._aggregates = True
+        cursors: Any = array_agg(self._in_order(self._page.c.cursor_)).filter(self._in_page())  # type: ignore[no-untyped-call]
         position = func.least(func.count(), literal(self._size)) if name == "endCursor" else literal(1)
         return [func.coalesce(cast(func.to_json(cursors[position]), Text), literal_column("'null'"))]
 
     def _in_order(self, value: ColumnElement[Any]) -> Any:
-        number = self._page.c.row_number_
-        return aggregate_order_by(value, number.desc() if self._backwards else number.asc())
+        """By what the page itself is ordered by, so that PostgreSQL need not sort once more."""
+        return aggregate_order_by(value, *self._order(self._page.c))
 
     def _has_more(self, *, backwards: bool) -> ColumnElement[bool]:
         """Whether there are rows behind the page, or (`backwards`) before it."""
@@ -137,11 +154,10 @@ class Page:
             found.append(others.where(beyond).exists())
         return or_(false(), *found)
 
-    def _in_page(self, aggregate: Any) -> ColumnElement[Any]:
-        """Without the row too many."""
-        self._aggregates = True
-        filtered: ColumnElement[Any] = aggregate.filter(self._page.c.row_number_ <= literal(self._size))
-        return filtered
+    def _in_page(self) -> ColumnElement[bool]:
+        """Not the row too many."""
+        within: ColumnElement[bool] = self._page.c.row_number_ <= literal(self._size)
+        return within
 
 
 def size_and_end(given: Mapping[str, Any]) -> tuple[int, bool]:

@@ -1,6 +1,6 @@
 """Plans: a statement compiled once for an operation and a shape of its variables, and how a request fills it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.sql.visitors import traverse
 
 from tunery.core.errors import DomainError
+from tunery.core.identity import Identity
 from tunery.core.reader import NOBODY, in_context
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.context import ResolveInfo
@@ -46,12 +47,22 @@ class Plan:
     """The answer itself, where no row has to be read for it."""
     unused: tuple[Parameter, ...] = ()
     """Which the selection has no use for (a cursor beside `totalCount` alone): they may be wrong all the same."""
+    guarded: tuple[tuple[int, str], ...] = ()
+    """Which of the parameters are NULL for a caller without a permission, and which permission."""
 
     def values(self, variables: Mapping[str, Any]) -> list[Any]:
         """What to bind. Raises DomainError."""
         for parameter in self.unused:
             parameter.value(variables)
         return [parameter.value(variables) for parameter in self.parameters]
+
+    def values_of(self, caller: Identity, values: Iterable[Any]) -> list[Any]:
+        """What to bind to `as_caller`."""
+        seen = [*values, str(caller.tenant_id), caller.api_key_id]
+        for position, permission in self.guarded:
+            if not caller.may(permission):
+                seen[position] = None
+        return seen
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,12 @@ def plan_root(planning: Planning, info: ResolveInfo, declared: Declared) -> Plan
     """One root field as graphql-core reads it. Raises DomainError, GraphQLError."""
     compiler = _compiler(planning, info)
     definition = info.parent_type.fields[info.field_name]
-    parts = compiler.root(definition, declared, _details_of(info))
+    try:
+        parts = compiler.root(definition, declared, _details_of(info))
+    except DomainError:
+        for parameter in compiler.parameters:  # of several wrong arguments the first one is told
+            parameter.value(info.variable_values.coerced)
+        raise
     return _plan(planning, concat(parts), compiler, frozenset({declared.permission}))
 
 
@@ -132,4 +148,5 @@ def _plan(planning: Planning, expression: ColumnElement[Any], compiler: Compiler
         permissions,
         public=False,
         unused=unused,
+        guarded=tuple((at, each.permission) for at, each in enumerate(positions) if each.permission != PUBLIC),
     )

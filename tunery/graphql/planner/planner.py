@@ -1,7 +1,7 @@
 """Answers by plans: whole queries as JSON text, and single fields for graphql-core."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -68,10 +68,13 @@ class Planner:
                 context.require(permission)
         except DomainError:
             return None
-        return whole(await self.begin(run, context.identity))
+        data = self.begin(run, context.identity)
+        return whole(await (asyncio.shield(data) if run.plan.public else data))
 
     def begin(self, run: Run, identity: Identity | None) -> asyncio.Future[bytes | None]:
-        """Read for a caller that may. `whole` tells whether what comes is the answer."""
+        """Read for a caller that may. `whole` tells whether what comes is the answer. Of public data, the future may be
+        others', too.
+        """
         plan, values = run
         if plan.constant is not None:
             constant: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -80,7 +83,7 @@ class Planner:
         if plan.public:
             return self._sharing.join(run, lambda: self._reader.value(plan.as_caller, values))
         assert identity is not None, "a permission takes a caller"  # noqa: S101
-        return asyncio.ensure_future(self._reader.value(plan.as_caller, _and_caller(values, identity)))
+        return asyncio.ensure_future(self._reader.value(plan.as_caller, plan.values_of(identity, values)))
 
     async def root(self, info: ResolveInfo, declared: Declared) -> Any:
         """A root field's value for graphql-core: what its JSON text holds. Raises DomainError, GraphQLError."""
@@ -89,7 +92,7 @@ class Planner:
         values = plan.values(info.variable_values.coerced)
         if plan.public:
             return msgspec.json.decode(await self._reader.value(plan.as_caller, values))
-        text = await self._reader.value(plan.as_caller, _and_caller(values, context.caller))
+        text = await self._reader.value(plan.as_caller, plan.values_of(context.caller, values))
         if text is None:
             raise Unauthenticated("this API key was revoked")
         return msgspec.json.decode(text)
@@ -116,7 +119,3 @@ def _kept(info: ResolveInfo, make: Callable[[], Plan]) -> Plan:
         plans[key] = make()
     plan: Plan = plans[key]
     return plan
-
-
-def _and_caller(values: Iterable[Any], caller: Identity) -> list[Any]:
-    return [*values, str(caller.tenant_id), caller.api_key_id]

@@ -8,9 +8,13 @@ from typing import Any
 
 from graphql import (
     GraphQLAbstractType,
+    GraphQLEnumType,
     GraphQLField,
     GraphQLFloat,
+    GraphQLInputType,
+    GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLScalarType,
     GraphQLSchema,
     get_named_type,
     is_abstract_type,
@@ -40,8 +44,8 @@ from tunery.graphql.planner.planner import Planner
 
 
 def use_planner(schema: GraphQLSchema) -> None:
-    """Give every field of the schema its resolver and its size. Raises TypeError for a root field that doesn't say
-    which permission it requires.
+    """Give every field of the schema its resolver and its size. Raises TypeError for a root field or planned type that
+    doesn't say which permission it requires, and for a planned root field with an argument that isn't a plain value.
     """
     roots = {schema.query_type, schema.mutation_type, schema.subscription_type} - {None}
     for kind in schema.type_map.values():
@@ -60,6 +64,10 @@ def _use_as_root(name: str, definition: GraphQLField) -> None:
     declared = declared_of(definition)
     if declared is None or not declared.permission:
         raise TypeError(f"{name} does not say which permission it requires")
+    if isinstance(declared.source, Root):
+        for argument, given in definition.args.items():
+            if not _is_plain(given.type):
+                raise TypeError(f"{name}({argument}:) may have variables within, which the planner can't bind")
     definition.extensions = {**definition.extensions, MOST_ITEMS: PAGE}
     written = definition.resolve if declared.source is None else _resolve_root(declared)
     assert written is not None, f"{name} has no resolver"  # noqa: S101
@@ -70,7 +78,10 @@ def _use_as_root(name: str, definition: GraphQLField) -> None:
 
 
 def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
-    planned = mapping_of(kind) is not None or is_part_of_connection(kind)
+    mapping = mapping_of(kind)
+    if mapping is not None and not mapping.permission:
+        raise TypeError(f"{kind} does not say which permission reading it requires")
+    planned = mapping is not None or is_part_of_connection(kind)
     if planned:
         kind.is_type_of = None  # a dict has no class to ask
     for definition in kind.fields.values():
@@ -84,6 +95,12 @@ def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
         most = PAGE if is_connection(definition.type) else declared.most if declared else None
         if most is not None:
             definition.extensions = {**definition.extensions, MOST_ITEMS: most}
+
+
+def _is_plain(kind: GraphQLInputType) -> bool:
+    """Whether a literal of it is one token: JSON is a scalar whose literals may be lists and objects."""
+    value = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+    return isinstance(value, GraphQLEnumType) or (isinstance(value, GraphQLScalarType) and value.name != "JSON")
 
 
 def is_part_of_connection(kind: GraphQLObjectType) -> bool:

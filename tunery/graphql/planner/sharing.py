@@ -1,20 +1,13 @@
 """Identical reads at the same time share one execution."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 Execute = Callable[[], Coroutine[Any, Any, T]]
-
-
-class _Execution(NamedTuple, Generic[T]):
-    """Under way, and who waits for the next."""
-
-    task: "asyncio.Task[T]"
-    waiting: "list[asyncio.Future[T]]"
 
 
 class Sharing(Generic[T]):
@@ -24,37 +17,39 @@ class Sharing(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, _Execution[T]] = {}
+        self._following: dict[Hashable, asyncio.Future[T] | None] = {}
+        """Of each execution under way: what comes of the next one, once somebody waits for it."""
 
-    def join(self, key: Hashable, execute: Execute[T]) -> "asyncio.Future[T]":
+    def join(self, key: Hashable, execute: Execute[T]) -> asyncio.Future[T]:
         """What `execute` gives: called at once or, for all who wait together, when the execution under way has ended.
-        Whoever stops waiting stops nobody else.
+        The future may be others', too: shield it from the cancellation of one.
         """
-        execution = self._under_way.get(key)
-        if execution is None:
-            return self._start(key, execute, ())
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        execution.waiting.append(future)
-        return future
+        try:
+            following = self._following[key]
+        except KeyError:
+            return self._start(key, execute)
+        if following is None:
+            following = self._following[key] = asyncio.get_running_loop().create_future()
+        return following
 
-    def _start(self, key: Hashable, execute: Execute[T], served: "Sequence[asyncio.Future[T]]") -> "asyncio.Task[T]":
+    def _start(self, key: Hashable, execute: Execute[T]) -> "asyncio.Task[T]":
+        self._following[key] = None
         task = asyncio.ensure_future(execute())
-        self._under_way[key] = _Execution(task, [])
-        task.add_done_callback(partial(self._end, key, execute, served))
+        task.add_done_callback(partial(self._end, key, execute))
         return task
 
-    def _end(
-        self, key: Hashable, execute: Execute[T], served: "Sequence[asyncio.Future[T]]", task: "asyncio.Task[T]"
-    ) -> None:
-        for future in served:
-            if future.done():
-                continue
-            if task.cancelled():
-                future.cancel()
-            elif (error := task.exception()) is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(task.result())
-        following = [future for future in self._under_way.pop(key).waiting if not future.done()]
-        if following:
-            self._start(key, execute, following)
+    def _end(self, key: Hashable, execute: Execute[T], _ended: "asyncio.Future[T]") -> None:
+        following = self._following.pop(key)
+        if following is not None:
+            self._start(key, execute).add_done_callback(partial(_pass_on, following))
+
+
+def _pass_on(following: "asyncio.Future[T]", ended: "asyncio.Future[T]") -> None:
+    if following.done():
+        return
+    if ended.cancelled():
+        following.cancel()
+    elif (error := ended.exception()) is not None:
+        following.set_exception(error)
+    else:
+        following.set_result(ended.result())

@@ -20,6 +20,11 @@ def quote(text: str) -> ColumnElement[Any]:
     return literal_column("'" + text.replace("'", "''") + "'")
 
 
+def hexadecimal(uuid: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Its 32 digits. `uuid::text` without its hyphens would take three times as long."""
+    return func.encode(func.uuid_send(uuid), literal_column("'hex'"))
+
+
 def concat(parts: Sequence[Part]) -> ColumnElement[Any]:
     """One text of all parts; neighbouring literals become one."""
     merged: list[Part] = []

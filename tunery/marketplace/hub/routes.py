@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tunery.core import ids
 from tunery.core.database import Database
+from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.marketplace.access import Repository, Revision, find_repository, find_revision
 from tunery.marketplace.hub.errors import (
@@ -44,9 +45,10 @@ class _Hub:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._database = services.get(Database)
+        self._reader = services.get(Reader)
 
     async def whoami(self, request: Request) -> Response:
-        identity = await authenticate(self._database, request.headers.get("authorization"))
+        identity = await authenticate(self._reader, request.headers.get("authorization"))
         async with self._database.unit_of_work(identity.tenant_id) as uow:
             tenant = await uow.session.get_one(Tenant, identity.tenant_id)
             key_name = await uow.session.scalar(select(ApiKey.name).where(ApiKey.id == identity.api_key_id))
@@ -107,7 +109,7 @@ class _Hub:
         return await send_file(self._services, request, revision, file)
 
     async def _look_up(self, request: Request) -> tuple[Repository, Revision]:
-        identity = await authenticate(self._database, request.headers.get("authorization"))
+        identity = await authenticate(self._reader, request.headers.get("authorization"))
         path = request.path_params
         async with self._database.unit_of_work(identity.tenant_id) as uow:
             repository = await find_repository(uow, path["namespace"], path["name"])
