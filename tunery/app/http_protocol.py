@@ -30,6 +30,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._early = b""
         self._last = False
         """Whether the connection is to end with the request under way."""
+        self._answered_at = 0.0
 
     def on_message_begin(self) -> None:
         self._between = False
@@ -55,33 +56,53 @@ class HttpProtocol(HttpToolsProtocol):
         # A client that does not read what it was sent is waited for, which takes a task.
         if answering or self.flow.write_paused or self.transport.is_closing():
             return False
-        begun = self._short_way.begin(data, self.client[0] if self.client else "unknown")
-        if begun is None:
-            return False
-        self._unset_keepalive_if_required()
         self._under_way = True
-        begun.data.add_done_callback(partial(self._finish, data, begun))
+        client = self.client[0] if self.client else "unknown"
+        if not self._short_way.begin(data, client, partial(self._finish, data)):
+            self._under_way = False
+            return False
         return True
 
-    def _finish(self, data: bytes, begun: Begun, _answer: "asyncio.Future[bytes | None]") -> None:
+    def _finish(self, request: bytes, begun: Begun, data: "asyncio.Future[bytes | None]") -> None:
         request_id = new_request_id()
-        response = self._short_way.finish(begun, request_id.encode(), self.server_state.default_headers)
+        response = self._short_way.finish(begun, data, request_id.encode(), self.server_state.default_headers)
         self._under_way = False
         if self.transport.is_closing():
             return
         if response is None:
-            super().data_received(data)
+            super().data_received(request)
             if self._last:
                 super().shutdown()
         else:
             self.transport.write(response)
-            if self._last:
-                self.transport.close()
-            self.on_response_complete()
             log_request(_LOGGED, 200, begun.at, request_id)
+            self._complete()
         if self._early:
             early, self._early = self._early, b""
             self.data_received(early)
+
+    def _complete(self) -> None:
+        """What uvicorn does after a response, but for a new timer each time: that costs 3 µs."""
+        self.server_state.total_requests += 1
+        if self._last:
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_requests(self.timeout_keep_alive)
+
+    def _wait_for_requests(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if self._under_way:
+            left = self.timeout_keep_alive
+        if left > 0:
+            self._wait_for_requests(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
         if self._under_way:

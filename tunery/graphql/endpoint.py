@@ -30,6 +30,7 @@ from tunery.graphql.pricing import (
     actual_cost,
     buckets_of,
     cost_extension,
+    objects_in,
     rate_headers,
     reading_points,
 )
@@ -221,7 +222,7 @@ class GraphQLEndpoint:
         except BaseException:
             self._rate_limiter.give_back(buckets, requested)
             raise
-        actual = actual_cost(answer.data or b"", requested)
+        actual = actual_cost(objects_in(answer.data or b""), requested)
         if actual < requested:
             self._rate_limiter.give_back(buckets, requested - actual)
         await self._send_answer(exchange, operation, answer, taken, requested, actual)

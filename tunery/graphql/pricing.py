@@ -41,11 +41,15 @@ def _network(client: str) -> str:
     return str(ip_network(f"{client}/64", strict=False)) if ":" in client and "%" not in client else client
 
 
-def actual_cost(data: bytes, requested: Price) -> int:
-    """Of what was reserved: the objects that came. A brace in a text counts, too, but never beyond the reservation."""
+def objects_in(data: bytes) -> int:
+    """Those of JSON text, without the one around it all. A brace in a text counts, too."""
     # `data.count(b"{")` looks at byte after byte: three times as slow where braces are as rare as in most answers.
-    braces = len(data) - len(data.replace(b"{", b""))
-    return min(requested, max(1, braces - 1 + requested.unseen))
+    return len(data) - len(data.replace(b"{", b"")) - 1
+
+
+def actual_cost(objects: int, requested: Price) -> int:
+    """Of what was reserved: the objects that came, and never more."""
+    return min(requested, max(1, objects + requested.unseen))
 
 
 def cost_extension(requested: int, actual: int, remaining: int, limit: int) -> bytes:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 from unittest.mock import AsyncMock
 
@@ -29,7 +30,7 @@ from tunery.graphql.planner.declare import Row, column, connection, planned, roo
 from tunery.graphql.planner.mapping import Argument
 from tunery.graphql.planner.planner import Planner
 from tunery.graphql.planner.resolve import use_planner
-from tunery.graphql.planner.sharing import Sharing
+from tunery.graphql.planner.sharing import Sharing, pass_on
 from tunery.graphql.scalars import SCALARS
 
 DECIMAL_TYPE: Any = library.build_schema().type_map["Decimal"]
@@ -598,9 +599,15 @@ class Execution:
         return number
 
 
+async def joined(sharing: Sharing[int], key: str, execution: Execution) -> int:
+    waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    sharing.join(key, execution, partial(pass_on, waiting))
+    return await waiting
+
+
 async def _waiting(sharing: Sharing[int], execution: Execution, number: int) -> list[asyncio.Task[int]]:
     async def wait() -> int:
-        return await asyncio.shield(sharing.join("key", execution))
+        return await joined(sharing, "key", execution)
 
     tasks = [asyncio.create_task(wait()) for _ in range(number)]
     await asyncio.sleep(0)
@@ -616,14 +623,14 @@ async def test_nobody_joins_an_execution_that_has_begun():
     execution.gate.set()
     assert await first == 1
     assert set(await asyncio.gather(*others)) == {2}
-    assert await sharing.join("key", execution) == 3
+    assert await joined(sharing, "key", execution) == 3
 
 
 async def test_different_reads_do_not_wait_for_each_other():
     sharing, execution, other = Sharing[int](), Execution(), Execution()
     [first] = await _waiting(sharing, execution, 1)
     other.gate.set()
-    assert await sharing.join("another key", other) == 1
+    assert await joined(sharing, "another key", other) == 1
     execution.gate.set()
     await first
 
@@ -637,7 +644,18 @@ async def test_an_error_reaches_all_who_wait_and_nobody_after_them():
     assert all(isinstance(result, OSError) for result in results)
     assert execution.begun == 2
     execution.error = None
-    assert await sharing.join("key", execution) == 3
+    assert await joined(sharing, "key", execution) == 3
+
+
+async def test_one_who_fails_harms_nobody():
+    sharing, execution, told = Sharing[int](), Execution(), []
+    execution.gate.set()
+    sharing.join("key", execution, lambda _ended: 1 / 0)
+    for number in range(3):
+        sharing.join("key", execution, lambda ended, number=number: told.append((number, ended.result())))
+        sharing.join("key", execution, lambda _ended: 1 / 0)
+    await asyncio.sleep(0.01)
+    assert told == [(0, 2), (1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("who", [0, 1, 5])

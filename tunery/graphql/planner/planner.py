@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ from tunery.graphql.planner.codecs import VIOLATION
 from tunery.graphql.planner.compile import ROW_ID
 from tunery.graphql.planner.mapping import Declared, Reference
 from tunery.graphql.planner.plan import Plan, Planning, plan_operation, plan_root, plan_row
-from tunery.graphql.planner.sharing import Sharing
+from tunery.graphql.planner.sharing import Done, Sharing, pass_on
 
 
 class Run(NamedTuple):
@@ -68,22 +69,23 @@ class Planner:
                 context.require(permission)
         except DomainError:
             return None
-        data = self.begin(run, context.identity)
-        return whole(await (asyncio.shield(data) if run.plan.public else data))
+        data: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.begin(run, context.identity, partial(pass_on, data))
+        return whole(await data)
 
-    def begin(self, run: Run, identity: Identity | None) -> asyncio.Future[bytes | None]:
-        """Read for a caller that may. `whole` tells whether what comes is the answer. Of public data, the future may be
-        others', too.
-        """
+    def begin(self, run: Run, identity: Identity | None, done: Done[bytes | None]) -> None:
+        """Read for a caller that may, then call `done`. `whole` tells whether what came is the answer."""
         plan, values = run
         if plan.constant is not None:
             constant: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
             constant.set_result(plan.constant)
-            return constant
-        if plan.public:
-            return self._sharing.join(run, lambda: self._reader.value(plan.as_caller, values))
-        assert identity is not None, "a permission takes a caller"  # noqa: S101
-        return asyncio.ensure_future(self._reader.value(plan.as_caller, plan.values_of(identity, values)))
+            done(constant)
+        elif plan.public:
+            self._sharing.join(run, lambda: self._reader.value(plan.as_caller, values), done)
+        else:
+            assert identity is not None, "a permission takes a caller"  # noqa: S101
+            read = self._reader.value(plan.as_caller, plan.values_of(identity, values))
+            asyncio.ensure_future(read).add_done_callback(done)
 
     async def root(self, info: ResolveInfo, declared: Declared) -> Any:
         """A root field's value for graphql-core: what its JSON text holds. Raises DomainError, GraphQLError."""

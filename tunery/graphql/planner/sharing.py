@@ -5,9 +5,14 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from tunery.core.logs import get_logger
+
 T = TypeVar("T")
 
 Execute = Callable[[], Coroutine[Any, Any, T]]
+Done = Callable[[asyncio.Future[T]], object]
+
+log = get_logger(__name__)
 
 
 class Sharing(Generic[T]):
@@ -17,39 +22,41 @@ class Sharing(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._following: dict[Hashable, asyncio.Future[T] | None] = {}
-        """Of each execution under way: what comes of the next one, once somebody waits for it."""
+        self._waiting: dict[Hashable, list[Done[T]]] = {}
+        """Of each execution under way: who waits for the next one."""
 
-    def join(self, key: Hashable, execute: Execute[T]) -> asyncio.Future[T]:
-        """What `execute` gives: called at once or, for all who wait together, when the execution under way has ended.
-        The future may be others', too: shield it from the cancellation of one.
+    def join(self, key: Hashable, execute: Execute[T], done: Done[T]) -> None:
+        """Call `done` with what `execute` came to: called at once or, for all who wait together, when the execution
+        under way has ended.
         """
-        try:
-            following = self._following[key]
-        except KeyError:
-            return self._start(key, execute)
-        if following is None:
-            following = self._following[key] = asyncio.get_running_loop().create_future()
-        return following
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._start(key, execute, [done])
+        else:
+            waiting.append(done)
 
-    def _start(self, key: Hashable, execute: Execute[T]) -> "asyncio.Task[T]":
-        self._following[key] = None
-        task = asyncio.ensure_future(execute())
-        task.add_done_callback(partial(self._end, key, execute))
-        return task
+    def _start(self, key: Hashable, execute: Execute[T], served: list[Done[T]]) -> None:
+        self._waiting[key] = []
+        asyncio.ensure_future(execute()).add_done_callback(partial(self._end, key, execute, served))
 
-    def _end(self, key: Hashable, execute: Execute[T], _ended: "asyncio.Future[T]") -> None:
-        following = self._following.pop(key)
-        if following is not None:
-            self._start(key, execute).add_done_callback(partial(_pass_on, following))
+    def _end(self, key: Hashable, execute: Execute[T], served: list[Done[T]], ended: "asyncio.Future[T]") -> None:
+        waiting = self._waiting.pop(key)
+        if waiting:
+            self._start(key, execute, waiting)
+        for done in served:
+            try:
+                done(ended)
+            except Exception:
+                log.exception("one who waited failed, the others go on")
 
 
-def _pass_on(following: "asyncio.Future[T]", ended: "asyncio.Future[T]") -> None:
-    if following.done():
+def pass_on(waiting: "asyncio.Future[T]", ended: "asyncio.Future[T]") -> None:
+    """For who awaits: what one future came to, to another one that may have been cancelled meanwhile."""
+    if waiting.done():
         return
     if ended.cancelled():
-        following.cancel()
+        waiting.cancel()
     elif (error := ended.exception()) is not None:
-        following.set_exception(error)
+        waiting.set_exception(error)
     else:
-        following.set_result(ended.result())
+        waiting.set_result(ended.result())
