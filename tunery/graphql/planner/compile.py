@@ -131,7 +131,7 @@ class Compiler:
         self._checked = checked
         self._public = False
         self._aliases = 0
-        self._as_nobody = False
+        self.as_nobody = False
         """Whether a public root reads what depends on who asks."""
         self._depth = 0
         """Of fields below the root."""
@@ -155,7 +155,7 @@ class Compiler:
                 raise Unplanned
             permissions.add(declared.permission)
             fields.append((key, self.root(definition, declared, details)))
-        if self._as_nobody and permissions != {PUBLIC}:
+        if self.as_nobody and permissions != {PUBLIC}:
             raise Unplanned  # a statement has one context
         return json_object(fields), frozenset(permissions)
 
@@ -331,7 +331,7 @@ class Compiler:
         if mapping is None:
             raise TypeError(f"{named} is not a planned type")
         if self._public and mapping.public is mapping.table:
-            self._as_nobody = True
+            self.as_nobody = True
         return (mapping.public if self._public else mapping.table).alias(self.alias())
 
     def alias(self) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.sql.visitors import traverse
 
 from tunery.core.errors import DomainError
 from tunery.core.identity import Identity
-from tunery.core.reader import NOBODY, in_context
+from tunery.core.reader import NOBODY, in_context, without_context
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.context import ResolveInfo
 from tunery.graphql.documents import Operation
@@ -138,7 +138,7 @@ def _plan(planning: Planning, expression: ColumnElement[Any], compiler: Compiler
     unused = tuple(parameter for parameter in compiler.parameters if parameter.name not in used)
     sql = str(compiled)
     if permissions == PUBLIC_ONLY:
-        statement = in_context(sql, f"'{NOBODY}'")
+        statement = in_context(sql, f"'{NOBODY}'") if compiler.as_nobody else without_context(sql)
         return Plan(statement, statement, tuple(positions), permissions, public=True, unused=unused)
     tenant, key = f"${len(positions) + 1}", f"${len(positions) + 2}"
     return Plan(
