@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tunery.app.application import Application, create_app
 from tunery.app.http_protocol import HttpProtocol
 from tunery.app.servers import listen, serve_http
+from tunery.core.logs import add_request_id
 from tunery.core.services import Services
 from tunery.core.telemetry import Sampler
 from tunery.graphql.planner.planner import Planner
@@ -152,6 +154,19 @@ async def test_a_long_answer_is_compressed_on_both_ways(door: Door, api, sign_up
     assert uncompressed.json()["data"] == short.json()["data"]
 
 
+async def test_an_answer_that_is_compressed_elsewhere_is_read_once(door: Door, api, sign_up, services, monkeypatch):
+    monkeypatch.setattr("tunery.graphql.short_way.THREAD_BYTES", 1000)
+    tenant, read = await sign_up(), []
+    await with_many_keys(api, tenant, 12)
+    reader = services.get(Planner)._reader
+    value = reader.value
+    monkeypatch.setattr(reader, "value", lambda sql, values: (read.append(sql), value(sql, values))[1])
+    async with httpx.AsyncClient(base_url=door.url) as client:
+        for _ in range(4):
+            assert (await client.post("/graphql", json=KEYS, headers=tenant.headers)).json()["data"]
+    assert (door.short, len(read)) == (0, 5)  # the second request found out
+
+
 async def test_a_revoked_key_is_refused_at_once(door: Door, api, sign_up):
     tenant = await sign_up()
     made = await api.mutate("createApiKey", "secret apiKey { id }", tenant, name="short")
@@ -205,9 +220,12 @@ async def test_a_fault_is_told_as_on_the_long_way_and_nothing_is_run_twice(door:
     async with httpx.AsyncClient(base_url=door.url) as client:
         await client.post("/graphql", json=MODELS, headers=tenant.headers)
         monkeypatch.setattr(reader, "value", fail)
-        short = await client.post("/graphql", json=MODELS, headers=tenant.headers)
-        assert (door.short, len(ran)) == (1, 1)
-        long = await client.post("/graphql", json=MODELS, headers={**tenant.headers, **LONG_WAY})
+        with capture_logs([add_request_id]) as logs:
+            short = await client.post("/graphql", json=MODELS, headers=tenant.headers)
+            assert (door.short, len(ran)) == (1, 1)
+            long = await client.post("/graphql", json=MODELS, headers={**tenant.headers, **LONG_WAY})
+    logged = [entry["request_id"] for entry in logs if entry["event"] == "unexpected fault"]
+    assert logged == [short.headers["x-request-id"], long.headers["x-request-id"]]
     for answer in (short, long):
         [error] = answer.json()["errors"]
         assert error["extensions"] == {"code": "INTERNAL_ERROR", "requestId": answer.headers["x-request-id"]}
@@ -432,6 +450,28 @@ async def test_a_connection_that_waits_for_its_answer_is_not_idle(door: Door, si
     assert b'"organisation"' in await asyncio.wait_for(reader.read(), 5)  # and then, idle, it is closed
     writer.close()
     assert door.short == 2
+
+
+async def test_what_waits_behind_the_last_answer_is_not_run(door: Door, api, sign_up, services, monkeypatch):
+    tenant = await sign_up()
+    known = request(ORGANISATION, tenant.headers)
+    await alone(door, known)
+    connections, made = [], HttpProtocol.connection_made
+    monkeypatch.setattr(HttpProtocol, "connection_made", lambda self, to: (connections.append(self), made(self, to)))
+    gate = Gate(services, monkeypatch)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(known)
+    await gate.wait(1)
+    writer.write(
+        request({"query": 'mutation { createApiKey(input: {name: "ghost"}) { apiKey { id } } }'}, tenant.headers)
+    )
+    await asyncio.sleep(0.02)
+    connections[0].shutdown()
+    long = door.long
+    gate.open.set()
+    assert (await asyncio.wait_for(reader.read(), 5)).count(b"HTTP/1.1 ") == 1
+    writer.close()
+    assert door.long == long
 
 
 async def test_a_server_that_shuts_down_answers_what_is_under_way(services, sign_up, monkeypatch):

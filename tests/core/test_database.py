@@ -2,20 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import asyncpg
 import pytest
+from arq.connections import ArqRedis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import Response
+from structlog.testing import capture_logs
 
 from tests.conftest import Api
+from tunery.app import node, tasks
 from tunery.app.database_urls import role_url
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database, UnitOfWork, is_connection_failure
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database, UnitOfWork, is_unavailable
 from tunery.core.http import openai_errors
+from tunery.core.outbox import relay_forever
 from tunery.core.services import Services
 
 SECONDS = 0.2
@@ -40,7 +45,7 @@ async def test_a_statement_that_takes_too_long_ends_its_unit_of_work(impatient: 
         async with asyncio.timeout(5), begin() as uow:
             await sleep(uow, 10)
     # Loops that wait for the database wait for this, too.
-    assert is_connection_failure(late.value)
+    assert is_unavailable(late.value)
     async with begin() as uow:
         for _ in range(3):  # it is each statement's time, not the transaction's
             await sleep(uow, SECONDS / 2)
@@ -55,6 +60,49 @@ async def test_it_is_as_long_as_the_settings_say(services: Services, settings: S
         assert shown == settings.database_statement_seconds == 30
 
 
+async def relay(services: Services) -> None:
+    await relay_forever(services.get(Database), services.get(ArqRedis))
+
+
+async def beat(services: Services) -> None:
+    await node._beat(services, "late", "http://late.example")
+
+
+@pytest.mark.parametrize(("loop", "table"), [(relay, "outbox"), (tasks.sweep_forever, "reservations"), (beat, "nodes")])
+async def test_what_is_too_slow_each_time_is_said_each_time(
+    services: Services,
+    settings: Settings,
+    impatient: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    loop: Callable[[Services], Awaitable[None]],
+    table: str,
+):
+    monkeypatch.setattr(tasks, "SWEEP_SECONDS", 0)
+    monkeypatch.setattr(node, "HEARTBEAT_SECONDS", 0)
+    slow = Services()
+    slow.add(Database, impatient)
+    slow.add(ArqRedis, services.get(ArqRedis))
+    owner = await asyncpg.connect(settings.database_url)
+    try:
+        with capture_logs() as logs:
+            async with owner.transaction():
+                await owner.execute(f"LOCK TABLE {table}")
+                running = asyncio.create_task(loop(slow))
+                async with asyncio.timeout(10):
+                    while len(logs) < 2 and not running.done():  # noqa: ASYNC110 - a list is no event
+                        await asyncio.sleep(0.05)
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+    finally:
+        await owner.close()
+    assert len(logs) >= 2
+    for entry in logs:
+        assert entry["log_level"] == "warning"
+        assert "statement timeout" in entry["error"]
+        assert table in entry["error"]
+
+
 async def test_clients_are_told_to_try_again(api: Api, impatient: Database, sign_up, monkeypatch: pytest.MonkeyPatch):
     async def sign_up_slowly(*_arguments: object, **_given: object) -> None:
         async with impatient.unit_of_work() as uow:
@@ -66,7 +114,9 @@ async def test_clients_are_told_to_try_again(api: Api, impatient: Database, sign
 
     response = await handler(Request({"type": "http", "request_id": "r"}))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-    assert json.loads(response.body)["error"]["code"] == "unavailable"
+    error = json.loads(response.body)["error"]
+    assert error["code"] == "unavailable"
+    assert "or not in time" in error["message"]
 
     monkeypatch.setattr("tunery.tenants.api.sign_up", sign_up_slowly)
     document = 'mutation { signUp(input: {organisation: "Late", email: "late@late.example"}) { secret } }'

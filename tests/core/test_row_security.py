@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from tests.marketplace.market import Market
 from tunery.app.settings import Settings
@@ -142,6 +143,33 @@ async def test_versions_are_public_as_long_as_their_listing_is_published(service
 
     await market.publish(seller, version)
     assert await numbers_seen() == [[1]] * 4
+
+
+async def test_nothing_public_hangs_on_another_tenant_s_rows(services: Services, sign_up):
+    """Nor with SQL of their own: the keys carry the tenant."""
+    owner, stranger = await sign_up("Owner"), await sign_up("Stranger")
+    market = Market(services, None, "", sign_up)
+    listing = await market.publish(owner, await market.train(owner, "published"))
+    unpublished = await market.train(owner, "unpublished")
+    not_yet_a_seller = await sign_up("Later")
+    version = (
+        "INSERT INTO listing_versions (listing_id, number, digest, base_model, manifest, files, object_prefix, created_at)"
+        f" VALUES ('{listing.id}', 2, '', '', '{{}}', '[]', '', now())"
+    )
+    another = (
+        "INSERT INTO listings (adapter_id, name, base_model, title, description, licence, price, currency, status,"
+        f" published_at) VALUES ('{unpublished.adapter_id}', 'mine', '', '', '', '', 50, 'usd', 'published', now())"
+    )
+    name = f"INSERT INTO sellers (namespace, name) VALUES ('{not_yet_a_seller.slug}', 'Later')"
+    for statement in (version, another, name):
+        with pytest.raises(IntegrityError, match="violates foreign key constraint"):
+            async with services.get(Database).unit_of_work(stranger.tenant_id) as uow:
+                await uow.session.execute(text(statement))
+    async with services.get(Database).unit_of_work(NOBODY) as uow:
+        shown = "SELECT number FROM published_listing_versions WHERE listing_id = :id"
+        assert list(await uow.session.scalars(text(shown), {"id": listing.id})) == [1]
+    await market.publish(owner, unpublished)
+    await market.publish(not_yet_a_seller, await market.train(not_yet_a_seller))
 
 
 async def test_nobody_sees_no_rows_of_a_tenant_s_own(services: Services, sign_up, catalogue):

@@ -689,7 +689,7 @@ CHECKS: dict[str, tuple[Callable[[Site], Awaitable[None]], Flaw]] = {
     "query cost": (check_query_cost, limits(nodes=10**9)),
     "rate limits": (check_rate_limits, options(anonymous_points=10**9)),
     "reading is paid": (check_reading_is_paid, patched("tunery.graphql.pricing.READING_POINTS", 0)),
-    "guessed keys": (check_guessed_keys, patched("tunery.graphql.endpoint.UNKNOWN_KEY_POINTS", 0)),
+    "guessed keys": (check_guessed_keys, patched("tunery.graphql.pricing.UNKNOWN_KEY_POINTS", 0)),
     "access": (check_access, forged),
     "others' objects": (check_others_objects, forged),
     "brute force by aliases": (check_brute_force_by_aliases, limits(root_fields=100)),

@@ -33,7 +33,7 @@ from tunery.graphql.endpoint import GraphQLEndpoint
 from tunery.graphql.executor import Answer
 from tunery.graphql.limits import Limits
 from tunery.graphql.options import GraphQLOptions
-from tunery.graphql.pricing import READING_POINTS, UNKNOWN_KEY_POINTS, buckets_of
+from tunery.graphql.pricing import READING_POINTS, UNKNOWN_KEY_POINTS, buckets_of, lookup_of_key
 from tunery.graphql.rate_limits import RateLimiter
 from tunery.graphql.requests import LARGEST_BODY
 from tunery.graphql.trusted_documents import TrustedDocuments, committed_operations, document_id
@@ -695,6 +695,27 @@ async def test_a_key_has_so_many_subscriptions_open_at_once(make_endpoint):
             assert ended.status_code == 200
 
 
+async def test_a_tenant_has_so_many_subscriptions_open_at_once_however_many_keys(make_endpoint):
+    endpoint = make_endpoint(subscriptions=1)
+    endpoint.executor.stream = Source().stream
+    tenant = uuid4()
+    endpoint.remembered.update({key: Identity(tenant, uuid4(), uuid4()) for key in "abc"})
+    async with asyncio.timeout(5):
+        first, second, others = (Listener(endpoint.app, key) for key in ("a", "b", "of another tenant"))
+        for listener in (first, second, others):
+            assert (await listener.messages.get())["status"] == 200
+        refused = await endpoint.post(EVENTS, "text/event-stream", headers={"authorization": "c"})
+        assert (refused.status_code, code(refused)) == (429, "TOO_MANY_SUBSCRIPTIONS")
+        assert "up to 2 subscriptions of an organisation" in refused.text
+        assert len(endpoint.executor.executed) == 3
+
+        await first.leave()
+        third = Listener(endpoint.app, "c")
+        assert (await third.messages.get())["status"] == 200
+        for listener in (second, third, others):
+            await listener.leave()
+
+
 # Prices
 
 
@@ -830,7 +851,7 @@ async def test_guessed_keys_are_looked_up_as_long_as_their_address_has_points(ma
     assert await status("mine") == 200, "who is remembered needs no points of the address"
     refused = await endpoint.get(PUBLIC, {"authorization": "another valid one"})
     assert (refused.status_code, code(refused)) == (429, "RATE_LIMITED")
-    assert "looking up an API key costs 5 points, 2 of 14 are left" in refused.text
+    assert "looking up an API key costs 5 points, 4 of 14 are left" in refused.text
     assert int(refused.headers["retry-after"]) > 1
 
 
@@ -841,6 +862,21 @@ async def test_valid_keys_are_looked_up_for_nothing(make_endpoint):
     endpoint.remembered.clear()
     assert (await endpoint.get(PRIVATE, {"authorization": "valid 0"})).status_code == 200
     assert len(endpoint.looked_up) == 6
+
+
+async def test_queries_without_a_key_leave_the_points_for_looking_up_keys(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=UNKNOWN_KEY_POINTS, anonymous_points_per_second=0.001)
+    statuses = [(await endpoint.get(PUBLIC)).status_code for _ in range(UNKNOWN_KEY_POINTS + 1)]
+    assert statuses == [200] * UNKNOWN_KEY_POINTS + [429]
+    assert (await endpoint.get(PRIVATE, {"authorization": "valid"})).status_code == 200
+
+
+async def test_a_key_is_not_to_blame_when_the_database_is_down(make_endpoint):
+    endpoint = make_endpoint(anonymous_points=UNKNOWN_KEY_POINTS, anonymous_points_per_second=0.001)
+    for _ in range(2):
+        assert (await endpoint.get(PRIVATE, {"authorization": "down"})).status_code == 503
+    assert (await endpoint.get(PRIVATE, {"authorization": "valid"})).status_code == 200
+    assert endpoint.looked_up == ["down", "down", "valid"]
 
 
 async def test_keys_are_looked_up_however_small_the_bucket_of_an_address(make_endpoint):
@@ -865,6 +901,12 @@ def test_an_ipv6_client_is_known_by_its_network():
     }
     assert names == {"address:2001:db8::/64"}
     assert buckets_of(None, "2001:db8:0:1::1", options)[0].name == "address:2001:db8:0:1::/64"
+
+
+@pytest.mark.parametrize("client", ["192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201"])
+def test_an_ipv4_client_is_known_by_its_address_on_a_socket_for_both_kinds(client: str):
+    assert buckets_of(None, client, GraphQLOptions())[0].name == "address:192.0.2.1"
+    assert lookup_of_key(client, GraphQLOptions())[0].name == "lookups:192.0.2.1"
 
 
 # Compression

@@ -284,6 +284,19 @@ async def test_closing_returns_everything(redis: ArqRedis) -> None:
     assert {await level(redis, bucket) for bucket in buckets} == {99}
 
 
+async def test_idle_points_return_in_few_round_trips(
+    limiter: RateLimiter, redis: ArqRedis, now: TravellingMonotonic
+) -> None:
+    buckets = [Bucket(f"key-{number}", 100, SLOW) for number in range(250)]
+    for bucket in buckets:
+        await take(limiter, [bucket], 1)
+    now.distance += rate_limits.IDLE_SECONDS
+    await redis.config_resetstat()
+    await limiter.sweep()
+    assert (await redis.info("stats"))["total_reads_processed"] < 50
+    assert {await level(redis, bucket) for bucket in buckets} == {99}
+
+
 async def test_what_a_dead_process_held_lapses(
     limiter: RateLimiter, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

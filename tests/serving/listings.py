@@ -5,9 +5,9 @@ from uuid import UUID
 
 from lora_adapters import TINY, MadeAdapter
 from serving_tenant import ServingTenant
-from sqlalchemy import update
+from sqlalchemy import text, update
 
-from tunery.marketplace.models import Entitlement, Listing, ListingVersion, Purchase
+from tunery.marketplace.models import Entitlement, Listing, ListingVersion, Purchase, Seller
 from tunery.training.models import AdapterVersion
 
 
@@ -16,6 +16,9 @@ async def publish(seller: ServingTenant, adapter: MadeAdapter, *more: MadeAdapte
     version_id = await seller.own(adapter)
     async with seller.database.unit_of_work(seller.id) as uow:
         version = await uow.session.get_one(AdapterVersion, version_id)
+        if await uow.session.get(Seller, seller.id) is None:
+            uow.session.add(Seller(namespace=await uow.session.scalar(text("SELECT slug FROM tenants")), name="Seller"))
+            await uow.session.flush()
         listing = Listing(
             adapter_id=version.adapter_id,
             name=secrets.token_hex(4),

@@ -49,10 +49,12 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         statement_seconds=settings.database_statement_seconds,
     )
     services.add(Database, database)
-    reader = Reader(role_url(settings, APPLICATION_ROLE))
-    services.add(Reader, reader)
-    services.add(Planner, Planner(core_schema, reader, KEY_IS_VALID))
-    services.add(RememberedKeys, RememberedKeys(reader))
+    queries = Reader(role_url(settings, APPLICATION_ROLE))
+    services.add(Planner, Planner(core_schema, queries, KEY_IS_VALID))
+    # Who fills those connections with queries must not keep everybody else's keys from being looked up.
+    keys = Reader(role_url(settings, APPLICATION_ROLE), size=2)
+    services.add(Reader, keys)
+    services.add(RememberedKeys, RememberedKeys(keys))
     # Connects when it is first used: an API process starts and serves without Redis.
     redis = ArqRedis.from_url(settings.redis_url)
     services.add(ArqRedis, redis)
@@ -66,7 +68,8 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         finally:
             await services.get(StripeGateway).close()
             await redis.aclose()
-            await reader.close()
+            await queries.close()
+            await keys.close()
             await database.close()
 
 

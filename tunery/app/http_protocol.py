@@ -65,7 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _finish(self, request: bytes, begun: Begun, data: "asyncio.Future[bytes | None]") -> None:
         request_id = new_request_id()
-        response = self._short_way.finish(begun, data, request_id.encode(), self.server_state.default_headers)
+        response = self._short_way.finish(begun, data, request_id, self.server_state.default_headers)
         self._under_way = False
         if self.transport.is_closing():
             return
@@ -77,7 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(response)
             log_request(_LOGGED, 200, begun.at, request_id)
             self._complete()
-        if self._early:
+        if self._early and not self.transport.is_closing():
             early, self._early = self._early, b""
             self.data_received(early)
 

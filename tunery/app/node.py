@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tunery.app.servers import listen, serve_http, serve_queue
 from tunery.app.settings import Settings
-from tunery.core.database import Database, is_connection_failure
+from tunery.core.database import Database, is_unavailable
 from tunery.core.logs import get_logger
 from tunery.core.outbox import NODE_QUEUE
 from tunery.core.services import Services
@@ -99,7 +99,7 @@ async def _beat(services: Services, name: str, address: str) -> None:
                 )
                 await uow.session.execute(alive)
         except Exception as error:
-            if not is_connection_failure(error):
+            if not is_unavailable(error):
                 raise
             log.warning("heartbeat not sent", error=str(error))
         await asyncio.sleep(HEARTBEAT_SECONDS)

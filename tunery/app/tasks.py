@@ -3,7 +3,7 @@
 import asyncio
 
 from tunery.billing import tasks as billing
-from tunery.core.database import is_connection_failure
+from tunery.core.database import is_unavailable
 from tunery.core.logs import get_logger
 from tunery.core.outbox import Task
 from tunery.core.services import Services
@@ -24,7 +24,7 @@ async def sweep_forever(services: Services) -> None:
         try:
             await release_expired_reservations(services)
         except Exception as error:
-            if not is_connection_failure(error):
+            if not is_unavailable(error):
                 raise
             log.warning("sweeper waits for the database", error=str(error))
         await asyncio.sleep(SWEEP_SECONDS)

@@ -29,7 +29,7 @@ def all_credit_granted(subscription: Row) -> ColumnElement[Decimal]:
     return granted.scalar_subquery()
 
 
-@planned(models.Account, access=READ, description="Money of one kind. Exact decimals, in units of the currency.")
+@planned(models.Account, description="Money of one kind. Exact decimals, in units of the currency.")
 class Balance:
     balance: Decimal = column(description="All of it, what is reserved included.")
     reserved: Decimal = column(description="Held for work that was admitted and isn't done.")
@@ -37,7 +37,7 @@ class Balance:
     currency: str = column(description="ISO 4217, in lower case.")
 
 
-@planned(models.Subscription, access=READ, description="An organisation's plan and its money.")
+@planned(models.Subscription, description="An organisation's plan and its money.")
 class BillingAccount:
     plan: str = column(description="free, so far.")
     credit: Balance = one(account_of_kind("credit"), description="Pays for usage.")

@@ -146,9 +146,9 @@ class Database:
         await self._dispatcher.dispose()
 
 
-def is_connection_failure(error: BaseException) -> bool:
-    """Whether the database went away (restart, fail-over), has none free or took too long over a unit of work (it may
-    have waited for another's lock), rather than refused a statement.
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database can't do it now: it went away (restart, fail-over), has no connection free, or took too long
+    over a unit of work (it may have waited for another's lock). False when it refused a statement.
     """
     if sqlstate_of(error).startswith(AWAY):
         return True

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tunery.core.database import QUERY_CANCELED, is_connection_failure, sqlstate_of
+from tunery.core.database import QUERY_CANCELED, is_unavailable, sqlstate_of
 from tunery.core.errors import (
     Conflict,
     DomainError,
@@ -78,9 +78,9 @@ class UnexpectedFault(DomainError):
 
 def fault(error: BaseException, request_id: str | None, **where: Any) -> DomainError:
     """What a caller may know of an unexpected error; the log gets the rest, and `where` it happened."""
-    if is_connection_failure(error):
+    if is_unavailable(error):
         log.warning("database unavailable", error=str(error))
-        return Unavailable("the database does not answer; try again in a moment")
+        return Unavailable("the database does not answer, or not in time; try again in a moment")
     if sqlstate_of(error) == NOT_IN_REPERTOIRE:
         return InvalidInput("text can't hold the character NUL")
     if sqlstate_of(error) == QUERY_CANCELED:

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Index, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunery.core.database import CURRENT_TENANT, Database, Identified, Table, UnitOfWork, is_connection_failure
+from tunery.core.database import CURRENT_TENANT, Database, Identified, Table, UnitOfWork, is_unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
 
@@ -82,7 +82,7 @@ async def relay_forever(database: Database, redis: ArqRedis) -> None:
         try:
             handed_over = await relay_due(database, redis)
         except Exception as error:
-            if not (is_connection_failure(error) or isinstance(error, RedisError)):
+            if not (is_unavailable(error) or isinstance(error, RedisError)):
                 raise
             log.warning("outbox relay waits for its services", error=str(error))
             handed_over = 0

@@ -58,12 +58,15 @@ class Reader:
         }
         self._free: list[asyncpg.Connection] = []
         self._room = size
-        self._waiters: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
+        self._timeout = timeout_seconds
+        self._waiters: deque[tuple[float, asyncio.Future[asyncpg.Connection | None]]] = deque()
+        """With the moment since when."""
+        self._watch: asyncio.TimerHandle | None = None
         self._closed = False
 
     def value(self, sql: str, values: Sequence[Any]) -> Coroutine[Any, Any, Any]:
         """The statement's one value. Raises asyncpg's errors; TimeoutError when the server doesn't answer; Unavailable
-        when too many wait for a connection.
+        when too many wait for a connection, or when none gets free in time.
         """
         return self._traced_value(sql, values) if is_traced() else self._value(sql, values)
 
@@ -78,7 +81,7 @@ class Reader:
         try:
             return await connection.fetchval(sql, *values)
         except asyncpg.InternalClientError as error:
-            # The server has said that it ends the idle connection, whose end is yet to come. So nothing was sent.
+            # asyncpg can't go on with it. Mostly the server has said that it ends it, and the end is yet to come.
             connection.terminate()
             raise ConnectionResetError("the database ends this connection") from error
         finally:
@@ -91,15 +94,33 @@ class Reader:
             return await self._replace()
         if len(self._waiters) >= MOST_WAITING:
             raise Unavailable("too many requests at once; try again in a moment")
-        waiter: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[asyncpg.Connection | None] = loop.create_future()
+        self._waiters.append((loop.time(), waiter))
+        if self._watch is None:
+            self._watch = loop.call_later(self._timeout, self._refuse_late)
         try:
             connection = await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():  # it came at the moment when nobody wanted it any more
+            # It came at the moment when nobody wanted it any more.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._pass_on(waiter.result())
             raise
         return connection or await self._replace()
+
+    def _refuse_late(self) -> None:
+        """Those who have waited too long. One timer for all of them costs less than one for each."""
+        loop = asyncio.get_running_loop()
+        self._watch = None
+        while self._waiters:
+            since, waiter = self._waiters[0]
+            left = since + self._timeout - loop.time()
+            if left > 0:
+                self._watch = loop.call_later(left, self._refuse_late)
+                return
+            self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unavailable("too many requests at once; try again in a moment"))
 
     async def _replace(self) -> asyncpg.Connection:
         """A new connection in the place of one that is gone."""
@@ -118,7 +139,7 @@ class Reader:
     def _pass_on(self, connection: asyncpg.Connection | None) -> None:
         """A connection, or room for one, to whoever has waited longest."""
         while self._waiters:
-            waiter = self._waiters.popleft()
+            _, waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(connection)
                 return
@@ -129,6 +150,8 @@ class Reader:
 
     async def close(self) -> None:
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
         while self._free:
             await self._free.pop().close()
 
@@ -139,12 +162,17 @@ def without_context(expression: str) -> str:
 
 
 def in_context(expression: str, tenant: str, guard: str = "true") -> str:
-    """A statement for the text `expression`, as bytes, read as `tenant` (SQL for its id); NULL unless `guard` holds.
+    """A statement for the text `expression`, as bytes, read as `tenant` (SQL for its id); NULL unless `guard` holds."""
+    return with_setting(TENANT_SETTING, tenant, f"CASE WHEN {guard} THEN convert_to({expression}, 'UTF8') END")
 
-    The context is set where the CTE's one row is made; then, for that row, the guard and the expression are evaluated,
-    in this order. The setting ends with the statement.
+
+def with_setting(setting: str, value: str, expression: str) -> str:
+    """A statement for `expression`, evaluated while `setting` has a value.
+
+    It is set where the CTE's one row is made; then, for that row, the expression is evaluated, a CASE in its order.
+    The setting ends with the statement.
     """
     return (  # the parts are SQL of our own making, never a client's
-        f"WITH context AS MATERIALIZED (SELECT set_config('{TENANT_SETTING}', {tenant}, true))"  # noqa: S608
-        f" SELECT CASE WHEN {guard} THEN convert_to({expression}, 'UTF8') END FROM context"
+        f"WITH context AS MATERIALIZED (SELECT set_config('{setting}', {value}, true))"  # noqa: S608
+        f" SELECT {expression} FROM context"
     )

@@ -26,10 +26,10 @@ from tunery.graphql.executor import Answer, Executor
 from tunery.graphql.options import GraphQLOptions
 from tunery.graphql.planner.planner import Run
 from tunery.graphql.pricing import (
-    UNKNOWN_KEY_POINTS,
     actual_cost,
     buckets_of,
     cost_extension,
+    lookup_of_key,
     objects_in,
     rate_headers,
     reading_points,
@@ -45,6 +45,7 @@ from tunery.graphql.requests import (
     Refused,
     accepted,
     decode_post,
+    matches,
     read_get,
     read_post,
 )
@@ -170,12 +171,15 @@ class GraphQLEndpoint:
 
     async def _look_up(self, presented: str, client: str) -> Identity:
         """Guesses are paid: else anybody could keep the database busy. Raises Unauthenticated, Refused."""
-        address = self.buckets_of(None, client)
-        points = min(UNKNOWN_KEY_POINTS, address[0].capacity)
-        await self._take(address, points, "looking up an API key")
-        identity = await self._confirm(presented)
-        self._rate_limiter.give_back(address, points)
-        return identity
+        lookups, points = lookup_of_key(client, self._options)
+        await self._take((lookups,), points, "looking up an API key")
+        try:
+            return await self._confirm(presented)
+        except Unauthenticated:
+            points = 0
+            raise
+        finally:
+            self._rate_limiter.give_back((lookups,), points)
 
     async def _prepare(self, request: GraphQLRequest, buckets: Sequence[Bucket]) -> Prepared:
         """All that a request says, whoever sends it. Raises Refused, _RequestErrors."""
@@ -212,7 +216,7 @@ class GraphQLEndpoint:
             message = f"an operation may cost {most} points, this one costs {requested}: ask for shorter pages"
             raise _too_expensive(message)
         if kind is OperationType.SUBSCRIPTION:
-            with self._subscriptions.one_of(buckets[0].name):
+            with self._subscriptions.one_of(*(bucket.name for bucket in buckets)):
                 taken = await self._take(buckets, requested)
                 await self._stream(exchange, operation, variables, context, taken, receive)
             return
@@ -344,7 +348,7 @@ class GraphQLEndpoint:
             (b"etag", etag),
             _VARY,
         )
-        if _matches(exchange.headers.get(b"if-none-match", b""), etag):
+        if matches(exchange.headers.get(b"if-none-match", b""), etag):
             await exchange.send({"type": "http.response.start", "status": 304, "headers": list(headers)})
             await exchange.send({"type": "http.response.body", "body": b""})
             return
@@ -387,11 +391,6 @@ async def _send(exchange: _Exchange, status: int, media: MediaType, body: bytes,
     fields = [media.header, (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
-
-
-def _matches(if_none_match: bytes, etag: bytes) -> bool:
-    """RFC 9110's weak comparison."""
-    return any(part.strip() in (b"*", etag, etag[2:]) for part in if_none_match.split(b","))
 
 
 def _unknown_document(identifier: str) -> GraphQLError:

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from tunery.graphql.limits import Limits
 
+TENANT_FACTOR = 2
+"""A tenant may spend as much as so many of its API keys, and have as many subscriptions open."""
+
 
 @dataclass(frozen=True)
 class GraphQLOptions:
@@ -20,4 +23,4 @@ class GraphQLOptions:
     anonymous_points: int = 2_000
     anonymous_points_per_second: float = 50
     subscriptions: int = 20
-    """That an API key may have open at once, in each process."""
+    """That an API key may have open at once, in each process. Those of a tenant: `TENANT_FACTOR` times as many."""

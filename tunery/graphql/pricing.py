@@ -1,11 +1,11 @@
 """What a request costs beside its answer's objects (`cost`), which buckets it is paid from, and how that is told."""
 
-from ipaddress import ip_network
+from ipaddress import IPv6Address, IPv6Network
 
 from tunery.core.identity import Identity
 from tunery.graphql.cost import Price
 from tunery.graphql.event_stream import Header
-from tunery.graphql.options import GraphQLOptions
+from tunery.graphql.options import TENANT_FACTOR, GraphQLOptions
 from tunery.graphql.rate_limits import Bucket, Taken
 
 READING_POINTS = 10
@@ -15,8 +15,6 @@ other variables: parsing, validating and planning take longer than most answers.
 READING_CHARACTERS = 1_000
 UNKNOWN_KEY_POINTS = 5
 """For asking the database who presents an API key, unless it is a valid one."""
-TENANT_FACTOR = 2
-"""A tenant may spend as much as so many of its API keys."""
 
 
 def reading_points(text: str) -> int:
@@ -36,9 +34,18 @@ def buckets_of(identity: Identity | None, client: str, options: GraphQLOptions) 
     )
 
 
+def lookup_of_key(client: str, options: GraphQLOptions) -> tuple[Bucket, int]:
+    """What looking up an API key is paid from, and its points. Queries without a key leave that bucket alone."""
+    points, per_second = options.anonymous_points, options.anonymous_points_per_second
+    return Bucket(f"lookups:{_network(client)}", points, per_second), min(UNKNOWN_KEY_POINTS, points)
+
+
 def _network(client: str) -> str:
-    """An IPv6 client has a whole /64 to call from."""
-    return str(ip_network(f"{client}/64", strict=False)) if ":" in client and "%" not in client else client
+    """An IPv6 client has a whole /64 to call from. A socket for both kinds shows IPv4 as ::ffff:192.0.2.1."""
+    if ":" not in client or "%" in client:
+        return client
+    address = IPv6Address(client)
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
 def objects_in(data: bytes) -> int:

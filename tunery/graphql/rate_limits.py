@@ -17,10 +17,10 @@ import asyncio
 import math
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple, Self
 
 from redis.asyncio import Redis
@@ -39,6 +39,8 @@ RETRY_SECONDS = 1.0
 ANSWER_SECONDS = 0.5
 FORGET_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
+MOST_AT_ONCE = 100
+"""Instalments that return in one round trip; they are locked as long."""
 MOST_EXCHANGES = 3
 """For one request. Points that seem to be there may be held by other processes."""
 
@@ -167,6 +169,7 @@ class RateLimiter:
     """
 
     def __init__(self, redis: Redis, now: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
         self._exchange_script = redis.register_script(EXCHANGE)
         self._now = now
         self._process = secrets.token_hex(8)
@@ -263,16 +266,14 @@ class RateLimiter:
         if self._retry_at is None or now >= self._retry_at:
             if self._retry_at is not None:
                 self._retry_at = now + RETRY_SECONDS
-            arguments: list[str | float] = [self._process, LEASE_SECONDS]
+            arguments: list[list[float]] = []
             for instalment in instalments:
                 bucket = instalment.bucket
                 wanted = max(needed, bucket.capacity // INSTALMENTS) if needed else 0
-                arguments += [bucket.capacity, bucket.per_second, instalment.surrender(now), needed, wanted]
+                arguments.append([bucket.capacity, bucket.per_second, instalment.surrender(now), needed, wanted])
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    answer = await self._exchange_script(
-                        [f"tunery:bucket:{instalment.bucket.name}" for instalment in instalments], arguments
-                    )
+                    answer = await self._ask([instalment.bucket.name for instalment in instalments], arguments, needed)
             except (RedisError, OSError) as error:
                 if self._retry_at is None:
                     log.warning("rate limits are kept per process: no answer from Valkey", error=repr(error))
@@ -287,6 +288,18 @@ class RateLimiter:
                 return
         for instalment, points in zip(instalments, available, strict=True):
             instalment.go_alone(points, now)
+
+    async def _ask(self, names: Sequence[str], arguments: Sequence[Sequence[float]], needed: int) -> list[int]:
+        """Valkey, in one round trip or two. Its script's answer."""
+        keys = [f"tunery:bucket:{name}" for name in names]
+        common = (self._process, LEASE_SECONDS)
+        if needed:
+            return list(await self._exchange_script(keys, [*common, *chain.from_iterable(arguments)]))
+        # What needs nothing needs no other bucket either: one script each, so that a cluster may have them anywhere.
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for key, own in zip(keys, arguments, strict=True):
+                await self._exchange_script([key], [*common, *own], client=pipeline)
+            return list(chain.from_iterable(await pipeline.execute()))
 
     async def _sweep_forever(self) -> None:
         while True:
@@ -308,17 +321,10 @@ class RateLimiter:
         await self._return(due)
 
     async def _return(self, instalments: Sequence[_Instalment]) -> None:
-        by_node = defaultdict(list)
-        for instalment in instalments:
-            by_node[_hash_tag(instalment.bucket.name)].append(instalment)
-        for together in by_node.values():
+        for first in range(0, len(instalments), MOST_AT_ONCE):
+            together = instalments[first : first + MOST_AT_ONCE]
             async with await _lock(together):
                 await self._exchange(together, 0)
-
-
-def _hash_tag(name: str) -> str:
-    """Of which a Valkey cluster makes the key's slot. One script's keys have to be in one slot."""
-    return name.partition("{")[2].partition("}")[0] or name
 
 
 def _held_by_others(instalments: Sequence[_Instalment]) -> Taken:

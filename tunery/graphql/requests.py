@@ -194,3 +194,8 @@ def _is_json(content_type: bytes) -> bool:
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
             return False
     return kind.strip() == "application/json"
+
+
+def matches(if_none_match: bytes, etag: bytes) -> bool:
+    """RFC 9110's weak comparison."""
+    return any(part.strip() in (b"*", etag, etag[2:]) for part in if_none_match.split(b","))

@@ -15,12 +15,13 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from tunery.core.identity import Identity
+from tunery.core.logs import REQUEST_ID
 from tunery.core.telemetry import Sampler
 from tunery.graphql.compression import LEAST_BYTES, THREAD_BYTES, compress_at_once, takes_gzip
 from tunery.graphql.endpoint import GraphQLEndpoint, Prepared
 from tunery.graphql.errors import as_error, encode_errors
 from tunery.graphql.planner.plan import PUBLIC_ONLY, Plan
-from tunery.graphql.planner.planner import Planner, whole
+from tunery.graphql.planner.planner import Planner, Run, whole
 from tunery.graphql.pricing import actual_cost, cost_extension, objects_in
 from tunery.graphql.rate_limits import Bucket, RateLimiter, Taken
 from tunery.graphql.requests import MediaType, accepted
@@ -40,6 +41,7 @@ DECIDED_ELSEWHERE = {
 
 MOST_HEADS = 10_000
 """That are kept; each takes some 300 bytes."""
+MOST_TOO_LONG = 1_000
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-ratelimit-limit: %d\r\n"
@@ -85,9 +87,11 @@ class ShortWay:
         self._planner = planner
         self._remembered = remembered
         self._rate_limiter = rate_limiter
-        self._sampler = sampler
+        self._sampler = sampler or Sampler(0)
         self._heads: dict[bytes, Head] = {}
         """By digest, because API keys stand in them."""
+        self._too_long: set[Run | None] = set()
+        """Whose answers are compressed beside the event loop, which is not for here."""
         self._counted, self._objects = b"", 0
         """The last answer: identical reads get the same one, one after the other."""
         self._server_headers: Headers = ()
@@ -126,13 +130,13 @@ class ShortWay:
         if head is None or end + head.length != len(request):
             return False
         prepared, now = self._endpoint.known(request[end:]), time.perf_counter()
-        if prepared is None or prepared.run is None or (self._sampler is not None and self._sampler.is_due(now)):
+        if prepared is None or prepared.run is None or (head.gzip and prepared.run in self._too_long):
             return False
         identity = None if head.authorization is None else self._remembered(head.authorization)
         if (identity is None and head.authorization is not None) or not _may(identity, prepared.run.plan):
             return False
         buckets = self._endpoint.buckets_of(identity, client)
-        if prepared.requested > self._endpoint.most_points(prepared.operation, buckets):
+        if self._sampler.is_due(now) or prepared.requested > self._endpoint.most_points(prepared.operation, buckets):
             return False
         taken = self._rate_limiter.take_here(buckets, prepared.requested)
         if taken is None or not taken.allowed:
@@ -142,7 +146,7 @@ class ShortWay:
         return True
 
     def finish(
-        self, begun: Begun, data: "asyncio.Future[bytes | None]", request_id: bytes, server_headers: Headers
+        self, begun: Begun, data: "asyncio.Future[bytes | None]", request_id: str, server_headers: Headers
     ) -> bytes | None:
         """The whole response. None: take the long way after all."""
         prepared, head, buckets, taken, _ = begun
@@ -151,10 +155,17 @@ class ShortWay:
             found = None
         elif (error := data.exception()) is not None:
             found = b"null"
-            errors = b',"errors":' + encode_errors([as_error(error, request_id.decode())])
+            token = REQUEST_ID.set(request_id)  # for the log
+            errors = b',"errors":' + encode_errors([as_error(error, request_id)])
+            REQUEST_ID.reset(token)
         else:
             found = whole(data.result())
-        if found is None or (head.gzip and len(found) >= THREAD_BYTES):
+        if found is not None and head.gzip and len(found) >= THREAD_BYTES:
+            if len(self._too_long) >= MOST_TOO_LONG:
+                self._too_long.clear()
+            self._too_long.add(prepared.run)
+            found = None
+        if found is None:
             self._rate_limiter.give_back(buckets, requested)
             return None
         if found is not self._counted:
@@ -179,7 +190,7 @@ class ShortWay:
             taken.limit,
             remaining,
             taken.reset_seconds,
-            request_id,
+            request_id.encode(),
             more,
         )
         return b"".join((lines, *body))

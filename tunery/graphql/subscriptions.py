@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
+from tunery.graphql.options import TENANT_FACTOR
 from tunery.graphql.requests import Refused
 
 CONFIRM_SECONDS = 30.0
@@ -23,18 +24,24 @@ class OpenSubscriptions:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def one_of(self, caller: str) -> Iterator[None]:
-        """Counted until the block ends. Raises Refused."""
-        if self._open[caller] >= self._most:
-            message = f"up to {self._most} subscriptions of an API key may be open at once: end one first"
-            raise Refused(429, "TOO_MANY_SUBSCRIPTIONS", message)
-        self._open[caller] += 1
+    def one_of(self, caller: str, tenant: str | None = None) -> Iterator[None]:
+        """Counted until the block ends, for both. Raises Refused."""
+        limits = [(caller, self._most, "an API key")]
+        if tenant is not None:
+            limits.append((tenant, TENANT_FACTOR * self._most, "an organisation"))
+        for name, most, whose in limits:
+            if self._open[name] >= most:
+                message = f"up to {most} subscriptions of {whose} may be open at once: end one first"
+                raise Refused(429, "TOO_MANY_SUBSCRIPTIONS", message)
+        names = [name for name, *_ in limits]
+        self._open.update(names)
         try:
             yield
         finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
+            self._open.subtract(names)
+            for name in names:
+                if not self._open[name]:
+                    del self._open[name]
 
 
 async def while_confirmed(answers: AsyncGenerator[T], confirm: Callable[[], Awaitable[object]]) -> AsyncGenerator[T]:

@@ -44,17 +44,14 @@ def last_published(listing: Row) -> Sequence[ColumnElement[object]]:
     return [listing.published_at.desc(), listing.id.desc()]
 
 
-@planned(models.Seller, public=models.public_sellers, access=PUBLIC, description="An organisation that sells.")
+@planned(models.Seller, public=models.public_sellers, description="An organisation that sells.")
 class Seller:
     namespace: str = column(description="On the hub: the first half of its repositories' names.")
     name: str = column(description="The organisation's name.")
 
 
 @planned(
-    models.ListingVersion,
-    public=models.published_listing_versions,
-    access=PUBLIC,
-    description="An adapter version as it is offered.",
+    models.ListingVersion, public=models.published_listing_versions, description="An adapter version as it is offered."
 )
 class ListingVersion:
     number: int = column(description="Rises by one with each version of the adapter.")
@@ -107,7 +104,7 @@ class Purchase(Node):
     listing: Listing = one(lambda purchase, listing: listing.id == purchase.listing_id, description="What was ordered.")
 
 
-@planned(models.Sale, access=READ, description="What a purchase brought the seller. Amounts in minor units (cents).")
+@planned(models.Sale, description="What a purchase brought the seller. Amounts in minor units (cents).")
 class Sale:
     gross: int = column(description="What the buyer paid.")
     fee: int = column(description="The platform's part.")

@@ -25,6 +25,7 @@ class Seller(Table):
     """What every tenant may know of one that sells."""
 
     __tablename__ = "sellers"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "namespace"], ["tenants.id", "tenants.slug"]),)
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(CURRENT_TENANT))
     namespace: Mapped[str] = mapped_column(unique=True)
@@ -37,8 +38,9 @@ class Listing(Identified, TenantOwned, Table):
     __tablename__ = "listings"
     __table_args__ = (
         UniqueConstraint("tenant_id", "name"),
-        UniqueConstraint("id", "status"),
-        Index(None, "tenant_id", "id"),
+        UniqueConstraint("tenant_id", "id", "status"),
+        ForeignKeyConstraint(["tenant_id", "adapter_id"], ["adapters.tenant_id", "adapters.id"]),
+        ForeignKeyConstraint(["tenant_id"], ["sellers.tenant_id"], name="fk_listings_tenant_id_sellers"),
         CheckConstraint("status IN ('published', 'withdrawn')", name="status"),
         CheckConstraint("price >= 50", name="price_is_payable"),
         Index("ix_listings_search", "search", postgresql_using="gin"),
@@ -50,7 +52,7 @@ class Listing(Identified, TenantOwned, Table):
         ),
     )
 
-    adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapters.id"), unique=True)
+    adapter_id: Mapped[UUID] = mapped_column(unique=True)
     name: Mapped[str]
     """The adapter's name: with the seller's namespace, the repository id on the hub."""
     base_model: Mapped[str]
@@ -74,7 +76,11 @@ class ListingVersion(Identified, TenantOwned, Table):
     __table_args__ = (
         UniqueConstraint("listing_id", "number"),
         Index(None, "tenant_id"),
-        ForeignKeyConstraint(["listing_id", "listing_status"], ["listings.id", "listings.status"], onupdate="CASCADE"),
+        ForeignKeyConstraint(
+            ["tenant_id", "listing_id", "listing_status"],
+            ["listings.tenant_id", "listings.id", "listings.status"],
+            onupdate="CASCADE",
+        ),
     )
 
     listing_id: Mapped[UUID]

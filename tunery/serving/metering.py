@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tunery.billing.models import Reservation
 from tunery.billing.reservations import Usage, release, reserve, settle
-from tunery.core.database import Database, is_connection_failure
+from tunery.core.database import Database, is_unavailable
 from tunery.core.logs import get_logger
 from tunery.serving.openai_wire import TokenUsage
 from tunery.training.models import BaseModel
@@ -81,7 +81,7 @@ class ChatBill:
             try:
                 return await self._settle()
             except Exception as error:
-                if not is_connection_failure(error):
+                if not is_unavailable(error):
                     raise
                 log.warning("settling a chat waits for the database", error=str(error))
                 await asyncio.sleep(delay)

@@ -13,7 +13,7 @@ from tunery.core import ids
 from tunery.core.database import API_KEY_SETTING, UnitOfWork
 from tunery.core.errors import InvalidInput, NotFound, Unauthenticated
 from tunery.core.identity import Identity
-from tunery.core.reader import Reader
+from tunery.core.reader import Reader, with_setting
 from tunery.tenants.models import ApiKey
 
 PREFIX = "tnr_"
@@ -21,9 +21,10 @@ SECRET_BYTES = 32
 LONGEST_NAME = 100
 KEY_IS_VALID = "EXISTS (SELECT FROM api_keys WHERE id = {} AND revoked_at IS NULL)"
 """SQL over the id of a key that was authenticated a while ago, in its tenant's context."""
-_PRESENTED = (  # row-level security shows a key to whoever presents it
-    f"WITH context AS MATERIALIZED (SELECT set_config('{API_KEY_SETTING}', encode($1, 'hex'), true)) "  # noqa: S608
-    "SELECT (SELECT row(tenant_id, id, created_by, revoked_at IS NULL) FROM api_keys WHERE digest = $1) FROM context"
+_PRESENTED = with_setting(  # row-level security shows a key to whoever presents it
+    API_KEY_SETTING,
+    "encode($1, 'hex')",
+    "(SELECT row(tenant_id, id, created_by, revoked_at IS NULL) FROM api_keys WHERE digest = $1)",
 )
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43

@@ -11,6 +11,7 @@ class Tenant(Identified, Table):
     """An organisation. Its row belongs to itself: row-level security compares `id`."""
 
     __tablename__ = "tenants"
+    __table_args__ = (UniqueConstraint("id", "slug"),)
 
     name: Mapped[str]
     slug: Mapped[str] = mapped_column(unique=True)

@@ -135,7 +135,7 @@ class Adapter(Identified, TenantOwned, Table):
     """A named line of versions, all on one base model."""
 
     __tablename__ = "adapters"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"), Index(None, "tenant_id", "id"))
+    __table_args__ = (UniqueConstraint("tenant_id", "name"), UniqueConstraint("tenant_id", "id"))
 
     name: Mapped[str]
     base_model_id: Mapped[UUID] = mapped_column(ForeignKey("base_models.id"))

@@ -11,9 +11,7 @@ FINGERPRINT_DIGITS = 32
 """As `signatures.fingerprint` takes them."""
 
 
-@planned(
-    models.SigningKey, access=PUBLIC, description="The public half of a key that this installation signs adapters with."
-)
+@planned(models.SigningKey, description="The public half of a key that this installation signs adapters with.")
 class SigningKey:
     algorithm: str = column(description="ML-DSA-65 (FIPS 204).")
     fingerprint: str = column(

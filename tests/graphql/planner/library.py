@@ -161,14 +161,14 @@ def by_author(author: Row, other: Row) -> sa.ColumnElement[bool]:
     return other.author_id == author.id
 
 
-@planned(towns, access=READ, description="Where people live.")
+@planned(towns, description="Where people live.")
 class Town:
     name: str = column(description="Its name.")
     population: int | None = column(description="May be beyond 32 bits: then it is an error.")
     letters: int = column(lambda town: sa.func.char_length(town.name), description="Of its name.")
 
 
-@planned(reviews, access=READ, description="What somebody thinks of a work.")
+@planned(reviews, description="What somebody thinks of a work.")
 class Review:
     id: strawberry.ID = column(description="The bare UUID.")
     stars: int = column(description="1 to 5.")
@@ -212,7 +212,7 @@ class Atlas(Work):
 Medium = Annotated[Novel | Atlas, strawberry.union("Medium", description="All that can be read.")]
 
 
-@planned(samples, access=READ, description="Every scalar.")
+@planned(samples, description="Every scalar.")
 class Sample:
     position: int = column(description="In its list.")
     text: str = column(description="String!")

@@ -19,7 +19,7 @@ from tests.graphql.planner import library
 from tests.graphql.planner.library import TENANTS, made
 from tests.graphql.planner.ways import Ways
 from tunery.core import ids
-from tunery.core.errors import Unauthenticated
+from tunery.core.errors import Unauthenticated, Unavailable
 from tunery.core.identity import Identity
 from tunery.core.reader import Reader
 from tunery.core.services import Services
@@ -312,7 +312,7 @@ async def test_a_blank_search_is_none(library_ways: Ways, blank: str):
 
 
 def test_a_connection_s_order_points_one_way():
-    @planned(library.authors, access="x", description="x")
+    @planned(library.authors, description="x")
     class Wrong:
         name: str
         works: library.Connection[library.Novel] = connection(
@@ -503,8 +503,9 @@ async def test_node_itself_requires_a_key_that_may(library_ways: Ways):
     assert await library_ways.planner.answer(run, context) is None
 
 
-def test_a_planned_type_that_does_not_say_who_may_read_it_does_not_start():
-    @planned(library.towns, access="", description="x")
+@pytest.mark.parametrize("said", [{"kind": "listing"}, {"access": "x"}])
+def test_a_planned_type_with_ids_but_no_permission_or_the_reverse_does_not_start(said: dict[str, str]):
+    @planned(library.towns, **said, description="x")
     class Unsaid:
         name: str = column(description="x")
 
@@ -514,7 +515,7 @@ def test_a_planned_type_that_does_not_say_who_may_read_it_does_not_start():
         def unsaid(town: Row) -> library.Conditions:  # noqa: N805
             return ()
 
-    with pytest.raises(TypeError, match="Unsaid does not say which permission reading it requires"):
+    with pytest.raises(TypeError, match="Unsaid does not say both"):
         use_planner(library.strawberry.Schema(Query)._schema)
 
 
@@ -690,6 +691,20 @@ async def test_a_cancelled_request_leaves_the_pool_usable(app_url: str):
     await asyncio.gather(*tasks, return_exceptions=True)
     answers = await asyncio.wait_for(asyncio.gather(*(reader.value("SELECT 1", []) for _ in range(10))), 2)
     assert answers == [1] * 10
+    await reader.close()
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_so(app_url: str):
+    reader = Reader(app_url, size=1, timeout_seconds=0.4)
+    running = asyncio.create_task(reader.value("SELECT pg_sleep(0.3)::text", []))
+    await asyncio.sleep(0.05)
+    following = asyncio.create_task(reader.value("SELECT pg_sleep(0.3)::text", []))
+    late = [asyncio.create_task(reader.value("SELECT 1", [])) for _ in range(3)]
+    for task in late:
+        with pytest.raises(Unavailable, match="too many requests"):
+            await task
+    assert await asyncio.gather(running, following) == ["", ""]
+    assert await reader.value("SELECT 1", []) == 1
     await reader.close()
 
 

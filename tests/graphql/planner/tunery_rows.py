@@ -81,7 +81,7 @@ def _value(table: sa.Table, column: sa.Column[Any], owner: str, number: int) -> 
     if choices is not None:
         chosen = choices[number % len(choices)]
         return json.dumps(chosen) if isinstance(column.type, JSONB) else chosen
-    if column.foreign_keys:
+    if column.foreign_keys and isinstance(column.type, sa.Uuid):
         referred = next(iter(column.foreign_keys)).column.table.name
         # Unique ones go one to one, others share.
         own = column.unique or any(

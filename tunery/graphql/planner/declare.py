@@ -1,6 +1,6 @@
 """How a GraphQL type says where its rows are: once, beside its fields.
 
-    @planned(models.Listing, public=models.published_listings, access=READ, kind="listing", description="…")
+    @planned(models.Listing, public=models.published_listings, kind="listing", access=READ, description="…")
     class Listing:
         id: strawberry.ID = global_id("listing")
         name: str = column(description="…")
@@ -82,19 +82,21 @@ again, for the sake of what they mean and of the index on it.
 def planned(
     table: type[Table] | FromClause,
     *,
-    access: str,
     description: str,
     public: FromClause | None = None,
     kind: str | None = None,
+    access: str = "",
     when: tuple[str, object] | None = None,
 ) -> Callable[[type[T]], type[T]]:
-    """Make a Strawberry type of the class, and map it to a table. `access` is the permission to read rows by id."""
+    """Make a Strawberry type of the class, and map it to a table. Where `node` may find its rows, `kind` is that of
+    their global ids and `access` the permission to read them so: both or neither.
+    """
     selectable = table if isinstance(table, FromClause) else table.__table__
 
     def decorate(cls: type[T]) -> type[T]:
         made = strawberry.type(cls, description=description)
         shown = selectable if public is None else public
-        made.__planned__ = Mapping(selectable, shown, access, kind, when)  # type: ignore[attr-defined]
+        made.__planned__ = Mapping(selectable, shown, kind, access, when)  # type: ignore[attr-defined]
         return made
 
     return decorate

@@ -34,8 +34,8 @@ class Mapping:
 
     table: FromClause
     public: FromClause
-    permission: str
     kind: str | None
+    permission: str
     when: tuple[str, object] | None
 
 

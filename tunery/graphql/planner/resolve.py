@@ -79,8 +79,8 @@ def _use_as_root(name: str, definition: GraphQLField) -> None:
 
 def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
     mapping = mapping_of(kind)
-    if mapping is not None and not mapping.permission:
-        raise TypeError(f"{kind} does not say which permission reading it requires")
+    if mapping is not None and bool(mapping.kind) != bool(mapping.permission):
+        raise TypeError(f"{kind} does not say both by which ids it is read and which permission that requires")
     planned = mapping is not None or is_part_of_connection(kind)
     if planned:
         kind.is_type_of = None  # a dict has no class to ask

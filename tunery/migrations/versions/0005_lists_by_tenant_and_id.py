@@ -5,8 +5,10 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-LISTED = ("adapters", "api_keys", "data_sets", "deployments", "listings", "purchases", "sales", "training_jobs")
-KEYED = ("entitlements", "ledger_entries", "members", "reservations", "tenant_keys", "usage_events")
+LISTED = ("api_keys", "data_sets", "deployments", "purchases", "sales", "training_jobs")
+KEYED = (
+    "adapters", "entitlements", "ledger_entries", "listings", "members", "reservations", "tenant_keys", "usage_events",
+)  # fmt: skip
 """They have a unique key, or an index for another purpose, that begins with the tenant."""
 
 
