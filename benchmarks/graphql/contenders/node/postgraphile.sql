@@ -1,5 +1,5 @@
 -- What PostGraphile reads from the database, since it derives its schema from there.
-COMMENT ON TABLE listings IS '@foreignKey (tenant_id) references sellers (tenant_id)';
+COMMENT ON TABLE listing_versions IS '@foreignKey (listing_id) references listings (id)';
 
 CREATE FUNCTION search_listings(words text, wanted text) RETURNS SETOF listings STABLE LANGUAGE sql AS $$
     SELECT * FROM listings
