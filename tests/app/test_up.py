@@ -197,7 +197,7 @@ def test_ctrl_c_while_starting_stops_what_had_started(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         assert process.wait(30) == 0
-    assert not [pid for pid in family if is_alive(pid)]
+    wait_until_gone(family)
     with pytest.raises(DataFolderError, match="interrupted before anything was stored"):
         start_up(tmp_path / "data").__enter__()
 

@@ -64,9 +64,9 @@ class HttpProtocol(HttpToolsProtocol):
         return True
 
     def _finish(self, request: bytes, begun: Begun, data: "asyncio.Future[bytes | None]") -> None:
+        self._under_way = False
         request_id = new_request_id()
         response = self._short_way.finish(begun, data, request_id, self.server_state.default_headers)
-        self._under_way = False
         if self.transport.is_closing():
             return
         if response is None:
