@@ -225,6 +225,19 @@ async def test_the_limiter_sweeps_by_itself(redis: ArqRedis, monkeypatch: pytest
         assert await level(redis, bucket) == 99
 
 
+def exchanges_of(limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each time that the limiter asks Valkey."""
+    asked: list[None] = []
+    script = limiter._exchange_script
+
+    async def ask(*arguments: object) -> object:
+        asked.append(None)
+        return await script(*arguments)
+
+    monkeypatch.setattr(limiter, "_exchange_script", ask)
+    return asked
+
+
 async def test_points_that_others_hold_are_not_asked_for_without_end(
     limiter: RateLimiter, redis: ArqRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,19 +246,11 @@ async def test_points_that_others_hold_are_not_asked_for_without_end(
     holders = [RateLimiter(redis) for _ in range(20)]
     for holder in holders:
         assert (await take(holder, [bucket], 1)).allowed
-    asked = 0
-    script = limiter._exchange_script
-
-    async def ask(*arguments: object) -> object:
-        nonlocal asked
-        asked += 1
-        return await script(*arguments)
-
-    monkeypatch.setattr(limiter, "_exchange_script", ask)
+    asked = exchanges_of(limiter, monkeypatch)
     async with asyncio.timeout(5):
         refused = await take(limiter, [bucket], 500)
     assert (refused.allowed, refused.remaining, refused.limit, refused.retry_after) == (False, 20, 1000, 1)
-    assert asked == rate_limits.MOST_EXCHANGES
+    assert len(asked) == rate_limits.MOST_EXCHANGES
 
 
 async def test_a_valkey_cluster_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,17 +490,9 @@ async def test_valkey_that_is_away_is_asked_once_a_second(
 ) -> None:
     async with ArqRedis.from_url("redis://127.0.0.1:1/0") as nowhere:
         limiter = RateLimiter(nowhere, now)
-        asked = 0
-        script = limiter._exchange_script
-
-        async def ask(*arguments: object) -> object:
-            nonlocal asked
-            asked += 1
-            return await script(*arguments)
-
-        monkeypatch.setattr(limiter, "_exchange_script", ask)
+        asked = exchanges_of(limiter, monkeypatch)
         for second in range(1, 4):
             for number in range(50):
                 assert (await take(limiter, [Bucket(f"key-{number}", 1000, SLOW)], 1)).allowed
-            assert asked == second
+            assert len(asked) == second
             now.distance += 1.5
