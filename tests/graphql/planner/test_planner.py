@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextvars import ContextVar
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -646,6 +647,25 @@ async def test_an_error_reaches_all_who_wait_and_nobody_after_them():
     assert execution.begun == 2
     execution.error = None
     assert await joined(sharing, "key", execution) == 3
+
+
+async def test_what_follows_is_not_done_in_the_first_one_s_name():
+    """Else a request that is traced would have every later execution traced, too, as long as one follows another."""
+    whose, seen = ContextVar("whose", default="nobody"), []
+    sharing, told = Sharing[None](), []
+
+    async def execute() -> None:
+        seen.append(whose.get())
+        await asyncio.sleep(0)
+
+    token = whose.set("the first one")
+    sharing.join("key", execute, told.append)
+    whose.reset(token)
+    for _ in range(2):
+        sharing.join("key", execute, lambda _ended: told.append(whose.get()))
+    await asyncio.sleep(0.01)
+    assert seen == ["the first one", "nobody"]
+    assert told[1:] == ["nobody", "nobody"]
 
 
 async def test_one_who_fails_harms_nobody():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from contextvars import Context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +38,9 @@ class Sharing(Generic[T]):
 
     def _start(self, key: Hashable, execute: Execute[T], served: list[Done[T]]) -> None:
         self._waiting[key] = []
-        asyncio.ensure_future(execute()).add_done_callback(partial(self._end, key, execute, served))
+        # What follows is nobody's in particular. In the first one's context, it would all be traced as the first one's.
+        end = partial(self._end, key, execute, served)
+        asyncio.ensure_future(execute()).add_done_callback(end, context=Context())
 
     def _end(self, key: Hashable, execute: Execute[T], served: list[Done[T]], ended: "asyncio.Future[T]") -> None:
         waiting = self._waiting.pop(key)
