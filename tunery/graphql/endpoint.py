@@ -21,7 +21,7 @@ from tunery.graphql.context import Context
 from tunery.graphql.cost import Price
 from tunery.graphql.documents import Document, Documents, Operation
 from tunery.graphql.errors import public_error
-from tunery.graphql.event_stream import Header, each_as_json, send_single, send_stream
+from tunery.graphql.event_stream import each_as_json, send_single, send_stream
 from tunery.graphql.executor import Answer, Executor
 from tunery.graphql.options import GraphQLOptions
 from tunery.graphql.planner.planner import Run
@@ -41,6 +41,7 @@ from tunery.graphql.requests import (
     Accepted,
     Disconnected,
     GraphQLRequest,
+    Header,
     MediaType,
     Refused,
     accepted,

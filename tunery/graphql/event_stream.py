@@ -6,16 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from graphql import GraphQLError
 from starlette.types import Receive, Send
 
-from tunery.graphql.errors import public_error
+from tunery.graphql.errors import as_error
 from tunery.graphql.executor import Answer
+from tunery.graphql.requests import Header
 
 KEEP_ALIVE_SECONDS = 12.0
 """Proxies drop a connection on which nothing comes, many after 15 to 60 seconds."""
-
-Header = tuple[bytes, bytes]
 
 # `no-transform` keeps proxies from compressing, `x-accel-buffering` keeps nginx from gathering events.
 STREAM_HEADERS: tuple[Header, ...] = (
@@ -39,8 +37,7 @@ async def each_as_json(answers: AsyncGenerator[Answer], request_id: str) -> Asyn
             async for answer in answers:
                 yield answer.to_json()
     except Exception as error:  # noqa: BLE001 - the edge of the process: logged, and shown as its request id alone
-        fault = GraphQLError(str(error), original_error=error)
-        yield Answer(b"null", [public_error(fault, request_id)]).to_json()
+        yield Answer(b"null", [as_error(error, request_id)]).to_json()
 
 
 async def send_single(answer: bytes, headers: Sequence[Header], send: Send) -> None:

@@ -4,9 +4,9 @@ from ipaddress import IPv6Address, IPv6Network
 
 from tunery.core.identity import Identity
 from tunery.graphql.cost import Price
-from tunery.graphql.event_stream import Header
 from tunery.graphql.options import TENANT_FACTOR, GraphQLOptions
 from tunery.graphql.rate_limits import Bucket, Taken
+from tunery.graphql.requests import Header
 
 READING_POINTS = 10
 """For each begun READING_CHARACTERS of a document that this process does not know, and of one that it plans again for

@@ -15,11 +15,13 @@ LONGEST_HEADER = 300
 MOST_PARAMETERS = 10
 EVENT_STREAM = "text/event-stream"
 
+Header = tuple[bytes, bytes]
+
 
 class Refused(Exception):
     """The request itself is wrong, or comes at the wrong time: answered by its status and a GraphQL error."""
 
-    def __init__(self, status: int, code: str, message: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: tuple[Header, ...] = ()) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
@@ -61,7 +63,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 class MediaType:
     """Of an answer. A request error has no `data`."""
 
-    header: tuple[bytes, bytes]
+    header: Header
     request_error_status: int
 
 
