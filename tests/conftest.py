@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
@@ -74,6 +75,14 @@ def settings(postgres: RunningPostgres, valkey: RunningValkey, tmp_path_factory:
     )
     migrate(settings)
     return settings
+
+
+@pytest.fixture
+async def owner(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Who can change every row behind the application's back."""
+    connection = await asyncpg.connect(settings.database_url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture(scope="session")

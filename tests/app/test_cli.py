@@ -43,6 +43,11 @@ def test_starting_the_command_imports_no_training_stack(tmp_path: Path) -> None:
         (["api"], {}, "set TUNERY_REDIS_URL"),
         (["worker"], {}, "TUNERY_ROOT_KEY or TUNERY_ROOT_KEY_FILE"),
         (["node"], {}, "set TUNERY_STORAGE_URL"),
+        (["backup", "data", "data.dump"], {}, "set TUNERY_DATABASE_URL"),
+        (["backup", "keys", "keys.dump"], {"TUNERY_DATABASE_URL": "postgresql://x@127.0.0.1:9/x"}, "pg_dump failed"),
+        (["restore", "data.dump", "keys.dump"], {}, "set TUNERY_DATABASE_URL"),
+        (["node"], {}, "set TUNERY_INSTALLATION_SECRET"),
+        (["node"], {"TUNERY_NODE_TOKEN": "c2hvcnQ="}, "TUNERY_NODE_TOKEN: Value should have at least 32 items"),
     ],
 )
 def test_what_the_user_can_mend_is_one_message_and_status_2(
@@ -53,6 +58,22 @@ def test_what_the_user_can_mend_is_one_message_and_status_2(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert "c2hvcnQ=" not in result.stderr
+
+
+def test_a_node_needs_no_root_key(tmp_path: Path) -> None:
+    program = "from tunery.app.cli import complete_settings; print(complete_settings(node=True).load_node_token())"
+    environment = {
+        "TUNERY_DATABASE_APP_URL": "postgresql://tunery_app:x@127.0.0.1:9/x",
+        "TUNERY_DATABASE_DISPATCHER_URL": "postgresql://tunery_dispatcher:x@127.0.0.1:9/x",
+        "TUNERY_REDIS_URL": "redis://127.0.0.1:9",
+        "TUNERY_STORAGE_URL": tmp_path.as_uri(),
+        "TUNERY_NODE_TOKEN": "t" * 32,
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert result.stdout == f"{'t' * 32}\n"
+    assert "root key" not in run("node", folder=tmp_path, TUNERY_NODE_TOKEN="t" * 32).stderr
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:

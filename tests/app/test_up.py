@@ -17,18 +17,22 @@ import httpx
 import psutil
 import pytest
 import stripe
+from sqlalchemy import text
 
 from tests.app import stand_ins
 from tests.app.processes import descendants, is_alive, wait_for, wait_until_gone
-from tests.app.stand_ins import NO_SANDBOX, STAND_INS
+from tests.app.stand_ins import NO_SANDBOX, NODE, STAND_INS
+from tunery.app.compose import compose_node
 from tunery.app.embedded.data_folder import read_json, read_runtime
 from tunery.app.embedded.errors import AddressError, CannotStart, DataFolderError, StartError
 from tunery.app.embedded.postgres import RunningPostgres
-from tunery.app.embedded.programs import PYTHON, Program
+from tunery.app.embedded.programs import PROGRAMS, PYTHON, Program
 from tunery.app.embedded.stripe_sandbox import stripe_client
 from tunery.app.embedded.valkey import RunningValkey
 from tunery.app.settings import Settings
 from tunery.app.up import Up
+from tunery.core.database import Database
+from tunery.vault.keyring import Keyring
 
 
 def start_up(data: Path, *, programs: tuple[Program, ...] = STAND_INS, **settings: object) -> Up:
@@ -74,7 +78,8 @@ async def test_everything_starts_from_nothing_and_a_second_start_keeps_it(tmp_pa
 async def test_programs_get_every_setting_but_the_owners_database(tmp_path: Path) -> None:
     cache = Path.cwd() / "cache"
     with start_up(tmp_path / "data", log_level="DEBUG", hub_cache_dir=Path("cache"), **NO_SANDBOX) as up:
-        environment = json.loads((await asyncio.to_thread(httpx.get, f"{up.local_url}/health", trust_env=False)).text)
+        health = await asyncio.to_thread(httpx.get, f"{up.local_url}/health", trust_env=False)
+        environment = health.json()["settings"]
         assert "TUNERY_DATABASE_URL" not in environment
         assert up.settings.database_url is not None
         owners_password = up.settings.database_url.split(":")[2].split("@")[0]
@@ -84,7 +89,7 @@ async def test_programs_get_every_setting_but_the_owners_database(tmp_path: Path
         )
         assert child.log_level == "DEBUG"
         assert child.hub_cache_dir == cache
-        assert child.load_root_key() == up.settings.load_root_key()
+        assert child.load_root_keys().ids == up.settings.load_root_keys().ids
         for url, role in (
             (child.database_app_url, "tunery_app"),
             (child.database_dispatcher_url, "tunery_dispatcher"),
@@ -92,6 +97,34 @@ async def test_programs_get_every_setting_but_the_owners_database(tmp_path: Path
             connection = await asyncpg.connect(url)
             assert await connection.fetchval("SELECT current_user") == role
             await connection.close()
+
+
+def settings_of(pid: int) -> dict[str, str]:
+    return {name: value for name, value in psutil.Process(pid).environ().items() if name.startswith("TUNERY_")}
+
+
+async def test_a_node_gets_no_key_of_the_installation(tmp_path: Path) -> None:
+    assert {program.name: program.withheld for program in PROGRAMS}["node"] == NODE.withheld
+    with start_up(tmp_path, programs=(*STAND_INS, NODE), **NO_SANDBOX) as up:
+        environment = settings_of(up.pids["node"])
+        secrets = tmp_path / "secrets"
+        kept = [(secrets / name).read_text() for name in ("root-key", "installation-secret", "database-password")]
+        for secret in (*kept, str(secrets), NO_SANDBOX["stripe_secret_key"], NO_SANDBOX["stripe_webhook_secret"]):
+            assert not [name for name, value in environment.items() if secret in value]
+        assert "TUNERY_ROOT_KEY_FILE" in settings_of(up.pids["worker"])
+
+        node = Settings(
+            _env_file=None, **{name.removeprefix("TUNERY_").lower(): environment[name] for name in environment}
+        )
+        for missing in (node.load_root_keys, node.load_installation_secret):
+            with pytest.raises(ValueError, match="no "):
+                missing()
+        assert node.load_node_token() == up.settings.load_installation_secret().derive("node gateway").hex()
+        async with compose_node(node) as services:
+            async with services.get(Database).dispatch() as uow:
+                assert await uow.session.scalar(text("SELECT current_user")) == "tunery_dispatcher"
+            with pytest.raises(LookupError):
+                services.get(Keyring)
 
 
 def test_given_services_replace_the_embedded_ones(

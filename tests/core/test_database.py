@@ -22,6 +22,7 @@ from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database, Un
 from tunery.core.http import openai_errors
 from tunery.core.outbox import relay_forever
 from tunery.core.services import Services
+from tunery.serving.sweep import release_expired_reservations
 
 SECONDS = 0.2
 
@@ -65,7 +66,7 @@ async def relay(services: Services) -> None:
 
 
 async def beat(services: Services) -> None:
-    await node._beat(services, "late", "http://late.example")
+    await node._beat(services, "late", "http://late.example", b"")
 
 
 @pytest.mark.parametrize(("loop", "table"), [(relay, "outbox"), (tasks.sweep_forever, "reservations"), (beat, "nodes")])
@@ -78,6 +79,7 @@ async def test_what_is_too_slow_each_time_is_said_each_time(
     table: str,
 ):
     monkeypatch.setattr(tasks, "SWEEP_SECONDS", 0)
+    monkeypatch.setattr(tasks, "SWEEPS", (release_expired_reservations,))
     monkeypatch.setattr(node, "HEARTBEAT_SECONDS", 0)
     slow = Services()
     slow.add(Database, impatient)

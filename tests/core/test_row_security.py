@@ -14,6 +14,11 @@ from tunery.marketplace.publish import withdraw_listing
 
 GLOBAL_TABLES = {"alembic_version", "base_models", "nodes", "signing_keys", "stripe_events"}
 TENANT_COLUMN = {"tenants": "id"}
+PROTECTED = (
+    "SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind IN ('r', 'p')"
+    " AND relnamespace = 'public'::regnamespace"
+)
+"""Partitions lie in a schema that no role may use (tests/memory/test_shelves.py)."""
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ async def test_ledgers_cannot_be_changed_by_the_application(catalogue: asyncpg.C
 
 async def test_unset_context_sees_no_rows_of_any_tenant_table(services: Services, sign_up, catalogue):
     await sign_up()
-    protected = await catalogue.fetch("SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'")
+    protected = await catalogue.fetch(PROTECTED)
     database = services.get(Database)
     for table in protected:
         async with database.unit_of_work() as uow:
@@ -178,7 +183,7 @@ async def test_nobody_sees_no_rows_of_a_tenant_s_own(services: Services, sign_up
     market = Market(services, None, "", sign_up)
     version = await market.train(tenant, "secret")
     await market.publish(tenant, version)
-    protected = await catalogue.fetch("SELECT relname FROM pg_class WHERE relforcerowsecurity AND relkind = 'r'")
+    protected = await catalogue.fetch(PROTECTED)
     for name in {table["relname"] for table in protected} - {"sellers", "listings", "listing_versions"}:
         async with services.get(Database).unit_of_work(NOBODY) as uow:
             assert await uow.session.scalar(text(f"SELECT count(*) FROM {name}")) == 0, name

@@ -61,7 +61,7 @@ def second_node(installation: Installation) -> Iterator[int]:
     """One more `tunery node` with this installation's settings; its process id once it has said that it lives."""
     (program,) = [program for program in PROGRAMS if program.name == "node"]
     settings = installation.up.settings.model_copy(update={"node_name": "second-node"})
-    process = start_program(program, program_environment(settings), installation.log("second-node"))
+    process = start_program(program, program_environment(program, settings), installation.log("second-node"))
     try:
         lives = "SELECT count(*) FROM nodes WHERE name = 'second-node'"
         wait_for(lambda: installation.value(lives) == 1, 60)

@@ -13,12 +13,12 @@ from tiny_source import TinySource
 from tunery.core.database import Database
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
-from tunery.serving.engines.engine import Engine
+from tunery.serving.engines.engine import EmbeddingEngine, Engine
 from tunery.serving.engines.server import create_engine_app
 from tunery.serving.engines.transformers_engine import TransformersEngine
-from tunery.serving.gateway import node_token, routes
+from tunery.serving.gateway import routes
+from tunery.serving.nodes import NodeToken
 from tunery.training.models import Node
-from tunery.vault.keyring import Keyring
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,12 +108,12 @@ async def register_node(services: Services) -> AsyncIterator[Callable[..., Await
 @pytest.fixture
 async def serve_node(
     services: Services, register_node: Callable[..., Awaitable[None]]
-) -> AsyncIterator[Callable[[Engine], Awaitable[str]]]:
+) -> AsyncIterator[Callable[..., Awaitable[str]]]:
     """Run a node with this engine and announce it; its address."""
     contexts = []
 
-    async def serve(engine: Engine) -> str:
-        context = running(create_engine_app(engine, node_token(services.get(Keyring))))
+    async def serve(engine: Engine, embeddings: EmbeddingEngine | None = None) -> str:
+        context = running(create_engine_app(engine, services.get(NodeToken).value, embeddings))
         contexts.append(context)
         address = await context.__aenter__()
         await register_node(address, f"node-{len(contexts)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tunery.core.canonical import canonical_json
 from tunery.training.adapter_files import (
     MAX_HEADER_BYTES,
     check_adapter,
@@ -20,7 +21,6 @@ from tunery.training.adapter_manifest import (
     AdapterRefused,
     BaseIdentity,
     FileDigest,
-    canonical_json,
     parse_manifest,
 )
 from tunery.training.training_spec import TrainingSpec

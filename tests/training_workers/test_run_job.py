@@ -1,7 +1,6 @@
 """A job from its data set to its signed adapter, and what happens when its node dies on the way."""
 
 import asyncio
-from datetime import timedelta
 from decimal import Decimal
 
 import asyncpg
@@ -10,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.training.shop import chunks, jsonl
+from tests.training.training_node import LASTS, TrainingNode, answer_forever
 from tunery.billing.accounts import balances
 from tunery.billing.models import LedgerEntry, UsageEvent
 from tunery.core.clock import TravellingClock
@@ -17,22 +17,28 @@ from tunery.core.database import Database
 from tunery.core.errors import InvalidInput, Unavailable
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
-from tunery.training import leases
+from tunery.training import leases, request_grant
 from tunery.training.adapter_manifest import MANIFEST_NAME, SIGNATURE_NAME, digest
 from tunery.training.create_job import cancel_training_job, create_training_job
 from tunery.training.data_sets import store_data_set
 from tunery.training.job_events import follow_events
 from tunery.training.leases import LeaseLost, acquire_lease
-from tunery.training.models import AdapterVersion, Checkpoint, Quote, TrainingJob
+from tunery.training.models import AdapterVersion, Checkpoint, LeaseGrant, Quote, TrainingJob
 from tunery.training.quote import quote_training
 from tunery.training.training_spec import TrainingSpec
 from tunery.training_workers import run_job as run_job_module
-from tunery.training_workers.run_job import run_job
 from tunery.vault.keyring import Keyring
 from tunery.vault.signatures import verify
 
 SPEC = TrainingSpec(rank=8, learning_rate=4e-3, batch_rows=4, epochs=4, dropout=0.1, seed=7)
-LASTS = timedelta(seconds=30)
+
+
+@pytest.fixture(autouse=True)
+async def worker(services: Services):
+    worker = asyncio.create_task(answer_forever(services))
+    yield worker
+    worker.cancel()
+    await asyncio.gather(worker, return_exceptions=True)
 
 
 @pytest.fixture(autouse=True)
@@ -77,15 +83,18 @@ async def billed(services: Services, tenant) -> tuple[int, Decimal, Decimal]:
 async def test_a_job_becomes_a_signed_version_and_costs_what_was_quoted(services: Services, sign_up, bases):
     tenant = await sign_up()
     job, quote = await create(services, tenant)
-    lease = await acquire_lease(services.get(Database), "node-1", LASTS)
+    node = TrainingNode(services, "node-1")
+    lease = await node.lease()
     assert lease.job_id == job.id
-    await run_job(services, bases, lease)
+    await node.run(bases, lease)
 
     done = await reload(services, tenant, job)
     assert (done.status, done.error_message) == ("succeeded", None)
     assert done.trained_tokens == quote.trained_tokens
     assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
 
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert await uow.session.scalar(select(func.count()).select_from(LeaseGrant)) == 0, "they went with the lease"
     version = await version_of(services, tenant, job)
     storage = services.get(ObjectStorage)
     files = {file["path"]: await storage.get(f"{version.object_prefix}/{file['path']}") for file in version.files}
@@ -110,10 +119,11 @@ async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_o
 ):
     reference, tenant = await sign_up(), await sign_up()
     undisturbed, _ = await create(services, reference)
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node-0", LASTS))
+    await TrainingNode(services, "node-0").work(bases)
 
     job, quote = await create(services, tenant)
-    first = await acquire_lease(services.get(Database), "node-1", LASTS)
+    node = TrainingNode(services, "node-1")
+    first = await node.lease()
     stale_commit = {}
     real_save = run_job_module._save_checkpoint
 
@@ -128,7 +138,7 @@ async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_o
 
     monkeypatch.setattr(run_job_module, "_save_checkpoint", die_at_third_checkpoint)
     with pytest.raises(Killed):
-        await run_job(services, bases, first)
+        await node.run(bases, first)
     monkeypatch.undo()
     partly = await reload(services, tenant, job)
     assert partly.status == "running"
@@ -136,7 +146,8 @@ async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_o
     assert await acquire_lease(services.get(Database), "node-2", LASTS) is None, "the lease still lasts"
 
     clock.travel(LASTS * 2)
-    second = await acquire_lease(services.get(Database), "node-2", LASTS)
+    other_node = TrainingNode(services, "node-2")
+    second = await other_node.lease()
     assert (second.job_id, second.token) == (job.id, first.token + 1)
     # The first node was only paused, and wakes up: whatever it writes is refused.
     stale_commit["trainer"].step()
@@ -145,7 +156,7 @@ async def test_a_job_whose_node_died_goes_on_from_its_checkpoint_and_is_billed_o
         await real_save(services, first, stale_commit["work"], stale_commit["trainer"])
     assert await billed(services, tenant) == before
 
-    await run_job(services, bases, second)
+    await other_node.run(bases, second)
     assert (await reload(services, tenant, job)).status == "succeeded"
     assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
     resumed = (await version_of(services, tenant, job)).manifest["files"]["adapter_model.safetensors"]
@@ -169,7 +180,7 @@ async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(services: S
 
     monkeypatch.setattr(run_job_module, "_save_checkpoint", ask_to_cancel)
     monkeypatch.setattr(run_job_module, "PROGRESS_SECONDS", 0)
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node-1", LASTS))
+    await TrainingNode(services, "node-1").work(bases)
     done = await reload(services, tenant, job)
     assert done.status == "cancelled"
     tokens, spent, reserved = await billed(services, tenant)
@@ -186,7 +197,7 @@ async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
     for _ in range(leases.MOST_LOST_LEASES):
         assert await acquire_lease(services.get(Database), "node", LASTS)
         clock.travel(LASTS * 2)
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    await TrainingNode(services, "node").work(bases)
     done = await reload(services, tenant, job)
     assert (done.status, done.error_code) == ("failed", "TOO_MANY_ATTEMPTS")
     assert await billed(services, tenant) == (0, 0, 0)
@@ -196,7 +207,8 @@ async def test_a_job_that_brings_down_its_nodes_fails_in_the_end(
 async def test_a_node_that_is_told_to_stop_hands_its_job_back(services: Services, sign_up, bases, monkeypatch):
     tenant = await sign_up()
     job, quote = await create(services, tenant)
-    lease = await acquire_lease(services.get(Database), "node-1", LASTS)
+    node = TrainingNode(services, "node-1")
+    lease = await node.lease()
     saved = asyncio.Event()
     real_save = run_job_module._save_checkpoint
 
@@ -205,14 +217,15 @@ async def test_a_node_that_is_told_to_stop_hands_its_job_back(services: Services
         saved.set()
 
     monkeypatch.setattr(run_job_module, "_save_checkpoint", save)
-    running = asyncio.create_task(run_job(services, bases, lease))
+    running = asyncio.create_task(node.run(bases, lease))
     await saved.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    second = await acquire_lease(services.get(Database), "node-2", LASTS)
+    other_node = TrainingNode(services, "node-2")
+    second = await other_node.lease()
     assert (second.job_id, second.token) == (job.id, lease.token + 1)
-    await run_job(services, bases, second)
+    await other_node.run(bases, second)
     assert (await reload(services, tenant, job)).status == "succeeded"
     assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
 
@@ -234,13 +247,14 @@ async def test_progress_renews_a_jobs_patience(services: Services, sign_up, base
 
     monkeypatch.setattr(run_job_module, "_save_checkpoint", save_and_die)
     with pytest.raises(Killed):
-        await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+        await TrainingNode(services, "node").work(bases)
     monkeypatch.undo()
+    node = TrainingNode(services)
     for _ in range(2):
         clock.travel(LASTS * 2)
-        lease = await acquire_lease(services.get(Database), "node", LASTS)
+        lease = await node.lease()
     assert lease.token > leases.MOST_LOST_LEASES
-    await run_job(services, bases, lease)
+    await node.run(bases, lease)
     assert (await reload(services, tenant, job)).status == "succeeded"
 
 
@@ -252,7 +266,7 @@ async def test_a_failed_job_costs_nothing_however_far_it_came(services: Services
         raise InvalidInput("no room for the evaluation")
 
     monkeypatch.setattr(run_job_module, "_evaluate", fail)
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    await TrainingNode(services, "node").work(bases)
     done = await reload(services, tenant, job)
     assert (done.status, done.trained_tokens) == ("failed", quote.trained_tokens)
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
@@ -274,11 +288,31 @@ async def test_a_job_waits_for_a_storage_that_does_not_answer(services: Services
     monkeypatch.setattr(run_job_module, "_save_checkpoint", away)
     for _ in range(leases.MOST_LOST_LEASES + 2):
         with pytest.raises(Unavailable):
-            await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+            await TrainingNode(services, "node").work(bases)
         assert await acquire_lease(services.get(Database), "node", LASTS) is None
         clock.travel(run_job_module.PATIENCE)
     monkeypatch.undo()
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    await TrainingNode(services, "node").work(bases)
+    assert (await reload(services, tenant, job)).status == "succeeded"
+    assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
+
+
+async def test_a_job_waits_for_a_worker_that_does_not_answer(
+    services: Services, sign_up, bases, clock: TravellingClock, worker: asyncio.Task, monkeypatch
+):
+    tenant = await sign_up()
+    job, quote = await create(services, tenant)
+    worker.cancel()
+    monkeypatch.setattr(request_grant, "LONGEST_WAIT", 0.1)
+    for _ in range(leases.MOST_LOST_LEASES + 2):
+        with pytest.raises(Unavailable, match="no worker answered"):
+            await TrainingNode(services).work(bases)
+        assert await acquire_lease(services.get(Database), "node", LASTS) is None
+        clock.travel(run_job_module.PATIENCE)
+    monkeypatch.undo()
+    answering = asyncio.create_task(answer_forever(services))
+    await TrainingNode(services).work(bases)
+    answering.cancel()
     assert (await reload(services, tenant, job)).status == "succeeded"
     assert await billed(services, tenant) == (quote.trained_tokens, quote.price, 0)
 
@@ -291,7 +325,7 @@ async def test_a_job_that_would_train_other_tokens_than_quoted_fails_and_costs_n
     owner = await asyncpg.connect(settings.database_url)
     await owner.execute("UPDATE quotes SET trained_tokens = trained_tokens - 1 WHERE id = $1", quote.id)
     await owner.close()
-    await run_job(services, bases, await acquire_lease(services.get(Database), "node", LASTS))
+    await TrainingNode(services, "node").work(bases)
     done = await reload(services, tenant, job)
     assert (done.status, done.error_code) == ("failed", "QUOTE_MISMATCH")
     assert await billed(services, tenant) == (0, 0, 0)

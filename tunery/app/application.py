@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import tunery
 import tunery.billing.webhooks
 import tunery.marketplace.hub.routes
+import tunery.memory.routes
 import tunery.serving.gateway
 import tunery.training.files
 from tunery.app.middleware import RequestContext
@@ -80,6 +81,7 @@ def create_app(services: Services) -> "Application":
         Route("/health", health),
         Mount("/hub", routes=tunery.marketplace.hub.routes.routes(services)),
         *tunery.training.files.routes(services),
+        *tunery.memory.routes.routes(services),
         *tunery.serving.gateway.routes(services),
         *tunery.billing.webhooks.routes(services),
     ]

@@ -71,8 +71,8 @@ def worker() -> None:
 
 @app.command()
 def node() -> None:
-    """Run a node, which trains and serves adapters."""
-    settings = complete_settings()
+    """Run a node, which trains and serves adapters. It needs no root key."""
+    settings = complete_settings(node=True)
     from tunery.app.processes import run_node
 
     run_node(settings)
@@ -125,6 +125,75 @@ def _price(text: str) -> Decimal:
         raise CannotStart(f"{text!r} is no price: write dollars per million tokens, e.g. 0.40") from None
 
 
+backup = typer.Typer(no_args_is_help=True, help="Dumps of the database in which erasures hold.")
+app.add_typer(backup, name="backup")
+
+DumpFile = Annotated[Path, typer.Argument(dir_okay=False, help="is written anew")]
+
+
+@backup.command("data")
+def back_up_data(file: DumpFile, data_dir: DataDir = Path("data")) -> None:
+    """Dump everything but keys: to be kept for as long as you like."""
+    from tunery.app.backup import back_up_data
+    from tunery.app.instance import find_instance
+
+    back_up_data(find_instance(load_settings(), data_dir).settings, file)
+
+
+@backup.command("keys")
+def back_up_keys(file: DumpFile, data_dir: DataDir = Path("data")) -> None:
+    """Dump the keys: keep the newest of these dumps alone, so that what is erased is erased in backups, too."""
+    from tunery.app.backup import back_up_keys
+    from tunery.app.instance import find_instance
+
+    back_up_keys(find_instance(load_settings(), data_dir).settings, file)
+
+
+@app.command()
+def restore(
+    data: Annotated[Path, typer.Argument(help="a dump of `tunery backup data`")],
+    keys: Annotated[Path, typer.Argument(help="the newest dump of `tunery backup keys`")],
+) -> None:
+    """Fill the empty database of TUNERY_DATABASE_URL from a dump of data and the newest dump of keys."""
+    from tunery.app.backup import restore
+
+    restore(load_settings(), data, keys, typer.echo)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="an adapter's folder, or a file of erasure certificates")],
+    key: Annotated[list[str], typer.Option(help="public key you trust: base64, or a file with it; may be repeated")],
+    digest: Annotated[
+        str | None, typer.Option(help="the digest that was promised: the adapter's, or the last certificate's")
+    ] = None,
+) -> None:
+    """Check offline that files are what an installation signed: 0 they are, 1 refused, 2 it cannot be checked."""
+    from tunery.app.verify import run_verify
+
+    raise typer.Exit(run_verify(path, key, digest))
+
+
+keys = typer.Typer(no_args_is_help=True, help="Root keys and tenants' keys.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command("status")
+def keys_status(data_dir: DataDir = Path("data")) -> None:
+    """How many keys are under each root key and each version, and which root key may be removed."""
+    from tunery.app.keys import run_keys_status
+
+    run_keys_status(load_settings(), data_dir)
+
+
+@keys.command("rotate-root")
+def rotate_root(data_dir: DataDir = Path("data")) -> None:
+    """Put a new root key before those of the data folder of `tunery up`."""
+    from tunery.app.keys import run_rotate_root
+
+    run_rotate_root(load_settings(), data_dir)
+
+
 @app.command()
 def schema() -> None:
     """Print the GraphQL schema (SDL)."""
@@ -152,7 +221,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise CannotStart("wrong settings:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
-def complete_settings(**overrides: Any) -> Settings:
+def complete_settings(*, node: bool = False, **overrides: Any) -> Settings:
     """Settings with which a process can run by itself. Raises CannotStart that names each missing one."""
     from tunery.app.database_urls import role_url
     from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
@@ -160,7 +229,8 @@ def complete_settings(**overrides: Any) -> Settings:
     settings = load_settings(**overrides)
     problems = []
     for check in (
-        settings.load_root_key,
+        *(() if node else (settings.load_root_keys,)),
+        settings.load_node_token,
         lambda: role_url(settings, APPLICATION_ROLE),
         lambda: role_url(settings, DISPATCHER_ROLE),
     ):

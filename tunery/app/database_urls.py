@@ -1,19 +1,18 @@
 """Who connects to PostgreSQL as whom: the owner's URL is given, the two login roles' URLs follow from it.
 
-Their passwords are derived from the root key, so nothing more has to be kept; an operator who manages roles himself
-sets TUNERY_DATABASE_APP_URL and TUNERY_DATABASE_DISPATCHER_URL instead.
+Their passwords are derived from the installation's secret, so nothing more has to be kept; an operator who manages
+roles himself sets TUNERY_DATABASE_APP_URL and TUNERY_DATABASE_DISPATCHER_URL instead.
 """
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from tunery.app.settings import Settings
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
-from tunery.vault.keyring import Keyring
 
 
 def role_password(settings: Settings, role: str) -> str:
-    """64 hex digits, the same for every process with this root key."""
-    return Keyring(settings.load_root_key()).derive(f"database role {role}").hex()
+    """64 hex digits, the same for every process of the installation."""
+    return settings.load_installation_secret().derive(f"database role {role}").hex()
 
 
 def role_url(settings: Settings, role: str) -> str:

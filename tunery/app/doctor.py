@@ -21,7 +21,7 @@ from rich.table import Table
 import tunery
 from tunery.app.instance import Instance, find_instance
 from tunery.app.settings import Settings
-from tunery.serving.nodes import HEARTBEAT_TIMEOUT
+from tunery.training.nodes import HEARTBEAT_TIMEOUT
 
 TIMEOUT = 10.0
 NODE_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors")
@@ -52,7 +52,8 @@ async def examine(instance: Instance) -> list[Finding]:
     if instance.base_url is not None:
         checks.append(("API", functools.partial(check_api, instance.base_url)))
     results = await asyncio.gather(*(run_check(part, check) for part, check in checks))
-    return [*check_python(), *check_root_key(settings), *(finding for result in results for finding in result)]
+    here = (*check_python(), *check_root_keys(settings), check_signatures(settings))
+    return [*here, *(finding for result in results for finding in result)]
 
 
 async def run_check(part: str, check: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
@@ -70,7 +71,7 @@ async def run_check(part: str, check: Callable[[], Awaitable[list[Finding]]]) ->
 
 ADVICE = {
     "PostgreSQL": "is it running, and is TUNERY_DATABASE_URL right? `tunery up` brings its own",
-    "Application role": "run `tunery migrate` with the same root key, or mend TUNERY_DATABASE_APP_URL",
+    "Application role": "run `tunery migrate` with the same installation secret (or root key), or mend its URL",
     "Redis or Valkey": "is it running, and is TUNERY_REDIS_URL right? `tunery up` brings its own",
     "Storage": "check TUNERY_STORAGE_URL, the bucket's rights and the AWS_* variables",
     "Stripe": "check TUNERY_STRIPE_SECRET_KEY and that this machine reaches api.stripe.com",
@@ -93,14 +94,29 @@ def check_python() -> Iterator[Finding]:
         yield Finding("Node packages", "ok", ", ".join(found))
 
 
-def check_root_key(settings: Settings) -> Iterator[Finding]:
+def check_root_keys(settings: Settings) -> Iterator[Finding]:
     try:
-        settings.load_root_key()
+        keys = settings.load_root_keys()
     except (ValueError, OSError) as error:
         advice = "`tunery up` makes one; elsewhere: openssl rand -base64 32. Losing it loses every sealed value"
         yield Finding("Root key", "failed", str(error), advice)
     else:
-        yield Finding("Root key", "ok", "32 bytes")
+        older = f"; older: {', '.join(keys.ids[1:])}" if keys.ids[1:] else ""
+        yield Finding("Root key", "ok", f"{keys.newest.id}{older}")
+
+
+def check_signatures(settings: Settings) -> Finding:
+    from tunery.vault import liboqs
+    from tunery.vault.signatures import ALGORITHMS
+
+    algorithm = ALGORITHMS[settings.signature_algorithm]
+    try:
+        second = f"; {liboqs.describe()}"
+    except liboqs.LiboqsMissing as error:
+        if algorithm.providers[0] == "liboqs":
+            return Finding("Signatures", "failed", algorithm.description, error.message)
+        second = ""
+    return Finding("Signatures", "note" if algorithm.experimental else "ok", algorithm.description + second)
 
 
 async def check_postgres(settings: Settings) -> list[Finding]:

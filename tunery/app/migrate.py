@@ -36,8 +36,7 @@ async def _migrate(settings: Settings) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('tunery migrate'))"))
-            for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
-                await connection.run_sync(_ensure_role, role)
+            await connection.run_sync(ensure_roles)
             for role, url in (
                 (APPLICATION_ROLE, settings.database_app_url),
                 (DISPATCHER_ROLE, settings.database_dispatcher_url),
@@ -47,16 +46,23 @@ async def _migrate(settings: Settings) -> None:
             await connection.run_sync(upgrade)
             async with AsyncSession(connection, expire_on_commit=False) as session:
                 uow = UnitOfWork(session, SystemClock())
-                await Keyring(settings.load_root_key()).ensure_signing_key(uow)
+                await Keyring(settings.load_root_keys()).ensure_signing_key(uow, settings.signature_algorithm)
                 await register_bundled_base_models(uow)
                 await session.flush()
     finally:
         await engine.dispose()
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
     """Run the migrations that are missing, on this connection and in its transaction."""
-    command.upgrade(alembic_config(connection), "head")
+    command.upgrade(alembic_config(connection), revision)
+
+
+def ensure_roles(connection: Connection) -> None:
+    """Roles belong to the whole server, not to one database: several installations share them."""
+    for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
+        if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}) is None:
+            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -66,14 +72,8 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _ensure_role(connection: Connection, role: str) -> None:
-    """Roles belong to the whole server, not to one database: several installations share them."""
-    if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}) is None:
-        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
-
-
 async def _can_log_in(url: str) -> bool:
-    """Whether the role has the password that follows from our root key already."""
+    """Whether the role has the password that follows from our installation's secret already."""
     try:
         connection = await asyncpg.connect(url)
     except asyncpg.InvalidAuthorizationSpecificationError:
@@ -93,9 +93,9 @@ def _set_password(connection: Connection, role: str, verifier: str) -> None:
     )
     if others:
         raise ValueError(
-            f"another Tunery database on this PostgreSQL server uses the role {role} with another root key: give each"
-            " installation its own server, or the same root key, or set TUNERY_DATABASE_APP_URL and"
-            " TUNERY_DATABASE_DISPATCHER_URL"
+            f"another Tunery database on this PostgreSQL server uses the role {role} with another root key or"
+            " TUNERY_INSTALLATION_SECRET: give each installation its own server, or the same secret, or set"
+            " TUNERY_DATABASE_APP_URL and TUNERY_DATABASE_DISPATCHER_URL"
         )
     connection.exec_driver_sql(f"ALTER ROLE {role} PASSWORD '{verifier}'")
 

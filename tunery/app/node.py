@@ -6,8 +6,6 @@ import os
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert
 
 from tunery.app.servers import listen, serve_http, serve_queue
 from tunery.app.settings import Settings
@@ -17,16 +15,16 @@ from tunery.core.outbox import NODE_QUEUE
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.serving.engines.catalogue_source import CatalogueSource
+from tunery.serving.engines.embedding_engine import MiniLMEngine
 from tunery.serving.engines.server import create_engine_app
 from tunery.serving.engines.transformers_engine import TransformersEngine
-from tunery.serving.gateway import node_token
+from tunery.serving.nodes import NodeToken
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.create_job import DOORBELL
 from tunery.training.leases import LeaseLost, acquire_lease
-from tunery.training.models import Node
+from tunery.training.nodes import NodeKey, announce_node, remove_node
 from tunery.training_workers.base_model import BaseModelCache, limit_threads
 from tunery.training_workers.run_job import run_job
-from tunery.vault.keyring import Keyring
 
 HEARTBEAT_SECONDS = 5
 POLL_SECONDS = 2
@@ -45,18 +43,20 @@ async def serve_node(services: Services, settings: Settings) -> None:
     engine = TransformersEngine(
         services.get(ObjectStorage), CatalogueSource(services.get(Database), services.get(BaseModelFiles))
     )
-    token = node_token(services.get(Keyring))
+    embeddings = MiniLMEngine()
     bound = listen(settings.node_host, settings.node_port)
     host = f"[{settings.node_host}]" if ":" in settings.node_host else settings.node_host
     address = settings.node_url or f"http://{host}:{bound.getsockname()[1]}"
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(serve_http(create_engine_app(engine, token), bound))
-            group.create_task(_beat(services, settings.node_name, address))
+            group.create_task(serve_http(create_engine_app(engine, services.get(NodeToken).value, embeddings), bound))
+            group.create_task(_beat(services, settings.node_name, address, services.get(NodeKey).public_key))
             group.create_task(serve_queue(services, NODE_QUEUE, {DOORBELL: ring}))
             group.create_task(_train_forever(services, settings, bell))
+            embeddings.warm_up()
     finally:
         await _leave(services, settings.node_name, address)
+        await embeddings.close()
         await engine.close()
 
 
@@ -83,21 +83,16 @@ async def _train_forever(services: Services, settings: Settings, bell: asyncio.E
 async def _leave(services: Services, name: str, address: str) -> None:
     """Take this node off the list, so that no chat is sent to it in vain."""
     async with services.get(Database).dispatch() as uow:
-        await uow.session.execute(delete(Node).where(Node.name == name, Node.address == address))
+        await remove_node(uow, name, address)
 
 
-async def _beat(services: Services, name: str, address: str) -> None:
-    """Tell every few seconds that this node is alive and where it serves."""
+async def _beat(services: Services, name: str, address: str, public_key: bytes) -> None:
+    """Tell every few seconds that this node is alive, where it serves, and to which key it gets its jobs' keys."""
     database = services.get(Database)
     while True:
         try:
             async with database.dispatch() as uow:
-                now = uow.now()
-                row = insert(Node).values(name=name, address=address, started_at=now, heartbeat_at=now)
-                alive = row.on_conflict_do_update(
-                    index_elements=[Node.name], set_={"address": address, "heartbeat_at": now}
-                )
-                await uow.session.execute(alive)
+                await announce_node(uow, name, address, public_key)
         except Exception as error:
             if not is_unavailable(error):
                 raise

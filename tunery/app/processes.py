@@ -5,13 +5,14 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import uvloop
 from arq.connections import ArqRedis
 
 from tunery.app.application import create_app
-from tunery.app.compose import compose
+from tunery.app.compose import compose, compose_node
 from tunery.app.servers import listen, serve_http, serve_queue
 from tunery.app.settings import Settings
 from tunery.app.tasks import WORKER_TASKS, sweep_forever
@@ -19,7 +20,9 @@ from tunery.core.database import Database
 from tunery.core.logs import configure_logs
 from tunery.core.outbox import WORKER_QUEUE, relay_forever
 from tunery.core.services import Services
-from tunery.core.telemetry import start_tracing
+from tunery.core.telemetry import start_metrics, start_tracing
+
+Compose = Callable[[Settings], AbstractAsyncContextManager[Services]]
 
 
 def run_api(settings: Settings) -> None:
@@ -49,10 +52,12 @@ def run_worker(settings: Settings) -> None:
 def run_node(settings: Settings) -> None:
     from tunery.app.node import serve_node
 
-    _run(settings, f"node {settings.node_name}", lambda services: serve_node(services, settings))
+    _run(settings, f"node {settings.node_name}", lambda services: serve_node(services, settings), compose_node)
 
 
-def _run(settings: Settings, process: str, main: Callable[[Services], Awaitable[None]]) -> None:
+def _run(
+    settings: Settings, process: str, main: Callable[[Services], Awaitable[None]], compose: Compose = compose
+) -> None:
     configure_logs(settings.log_level, process)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # logs are JSON lines
 
@@ -61,10 +66,12 @@ def _run(settings: Settings, process: str, main: Callable[[Services], Awaitable[
             await main(services)
 
     spans = start_tracing(settings.tracing_endpoint, process) if settings.tracing_endpoint else None
+    counters = start_metrics(settings.metrics_endpoint, process) if settings.metrics_endpoint else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_signalled(run()))
-    if spans is not None:
-        spans.shutdown()
+    for telemetry in (spans, counters):
+        if telemetry is not None:
+            telemetry.shutdown()
 
 
 async def _until_signalled(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -11,16 +11,19 @@ from tunery.graphql.node import NodeQuery
 from tunery.graphql.planner.resolve import use_planner
 from tunery.graphql.scalars import SCALARS
 from tunery.marketplace.api import MarketplaceMutation, MarketplaceQuery
+from tunery.memory.api import MemoryMutation, MemoryQuery
 from tunery.serving.api import ServingMutation, ServingQuery
 from tunery.tenants.api import TenantsMutation, TenantsQuery
 from tunery.training.api import TrainingMutation, TrainingQuery, TrainingSubscription
-from tunery.vault.api import VaultQuery
+from tunery.vault.api import VaultMutation, VaultQuery
 
 Query = merge_types(
     "Query",
-    (NodeQuery, TenantsQuery, VaultQuery, BillingQuery, TrainingQuery, MarketplaceQuery, ServingQuery),
+    (NodeQuery, TenantsQuery, VaultQuery, BillingQuery, TrainingQuery, MarketplaceQuery, MemoryQuery, ServingQuery),
 )
-Mutation = merge_types("Mutation", (TenantsMutation, TrainingMutation, MarketplaceMutation, ServingMutation))
+Mutation = merge_types(
+    "Mutation", (TenantsMutation, VaultMutation, TrainingMutation, MarketplaceMutation, MemoryMutation, ServingMutation)
+)
 Subscription = merge_types("Subscription", (TrainingSubscription,))
 
 

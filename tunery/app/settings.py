@@ -1,15 +1,26 @@
 """Every setting of every process, read from `TUNERY_*` (and `.env`), checked once at the start."""
 
-import base64
-import binascii
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ROOT_KEY_BYTES = 32
+if TYPE_CHECKING:  # the vault takes time to import, and `tunery --help` needs none of it
+    from tunery.vault.installation import InstallationSecret
+    from tunery.vault.root_keys import RootKeys
+
+
+class EmbeddingServer(BaseModel):
+    """A server with OpenAI's `/v1/embeddings`, and one of its models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(pattern=r"^[A-Za-z0-9._/:-]{1,100}$")
+    url: str = Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")
+    """As OpenAI's clients know it as base URL, e.g. https://api.openai.com/v1."""
+    api_key: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -40,8 +51,21 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr | None = Field(None, description="whsec_… of the endpoint /webhooks/stripe")
     stripe_api_base: str = Field("https://api.stripe.com", description="where the Stripe SDK sends its requests")
 
-    root_key: SecretStr | None = Field(None, description="32 bytes in base64; seals every tenant's private key")
-    root_key_file: Path | None = Field(None, description="a file that holds the root key in base64")
+    root_key: SecretStr | None = Field(
+        None,
+        description="32 bytes in base64, or aws-kms: and the ARN of a key; seals every tenant's private key. While one"
+        " takes another's place: both, the new one first, separated by a comma",
+    )
+    root_key_file: Path | None = Field(None, description="a file that holds the root key; several: one a line")
+    installation_secret: SecretStr | None = Field(
+        None,
+        description="32 bytes in base64, from which the database roles' passwords and the nodes' token follow; unset,"
+        " the oldest root key that is no KMS key stands in for it",
+    )
+    signature_algorithm: Literal["ML-DSA-65", "ML-DSA-87", "Falcon-512", "Falcon-1024"] = Field(
+        "ML-DSA-65",
+        description="what `tunery migrate` makes a new signing key for; the Falcons are experimental and need liboqs",
+    )
 
     host: str = Field("127.0.0.1", description="address that the API listens on")
     port: int = Field(8000, ge=0, le=65535, description="port that the API listens on")
@@ -51,10 +75,25 @@ class Settings(BaseSettings):
     node_host: str = Field("127.0.0.1", description="address that this node's inference server listens on")
     node_port: int = Field(0, ge=0, le=65535, description="port of this node's inference server; 0 picks a free one")
     node_url: str | None = Field(None, description="how the API reaches this node; default http://node_host:node_port")
+    node_token: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="what the API shows to nodes, the same for all; unset, it follows from the installation's secret",
+    )
     node_threads: int | None = Field(None, ge=1, description="CPU threads of a node's training; default half the cores")
     lease_seconds: float = Field(30, gt=0, description="how long a training lease lasts without renewal")
     hub_endpoint: str | None = Field(None, description="where base models come from; default the Hugging Face hub")
     hub_cache_dir: Path | None = Field(None, description="where base models from the Hugging Face hub are kept")
+
+    embeddings: SecretStr | None = Field(
+        None,
+        description="models that embed memories, the newest first, as JSON: [{model, url, api_key}], url as OpenAI's"
+        " clients take it (https://api.openai.com/v1); those of older memories behind it. Unset: MiniLM on the nodes",
+    )
+
+    memory_shelf_rows: int = Field(
+        20_000, gt=0, description="memories above which an organisation's search gets indexes of its own"
+    )
 
     data_set_max_bytes: int = Field(512 * 1024**2, gt=0, description="largest data set, in bytes")
     data_set_max_line_bytes: int = Field(1024**2, gt=0, description="longest line of a data set, in bytes")
@@ -91,6 +130,9 @@ class Settings(BaseSettings):
         ge=0,
         description="requests per second that a process traces at most; those whose traceparent asks come on top",
     )
+    metrics_endpoint: str | None = Field(
+        None, description="where counters go, OTLP over HTTP, e.g. http://collector:4318/v1/metrics; unset: nowhere"
+    )
     trusted_proxies: str = Field(
         "", description="addresses of proxies whose X-Forwarded-For is believed, separated by commas; * believes all"
     )
@@ -98,10 +140,29 @@ class Settings(BaseSettings):
 
     @field_validator("root_key")
     @classmethod
-    def _root_key_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+    def _root_keys_can_be_read(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            decode_root_key(value.get_secret_value())
+            _parse_root_keys(value.get_secret_value().split(","))
         return value
+
+    @field_validator("installation_secret")
+    @classmethod
+    def _installation_secret_is_32_bytes(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _decode_installation_secret(value)
+        return value
+
+    @field_validator("embeddings")
+    @classmethod
+    def _embeddings_can_be_read(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _parse_embeddings(value)
+        return value
+
+    @property
+    def embedding_servers(self) -> list[EmbeddingServer]:
+        """The newest first."""
+        return [] if self.embeddings is None else _parse_embeddings(self.embeddings)
 
     @property
     def cors_origin_list(self) -> list[str]:
@@ -112,21 +173,58 @@ class Settings(BaseSettings):
         """How clients reach the API, without a trailing slash."""
         return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
 
-    def load_root_key(self) -> bytes:
-        """The root key's 32 bytes. Raises ValueError that says which setting to mend."""
+    def load_root_keys(self) -> "RootKeys":
+        """The root keys, the newest first. Raises ValueError that says which setting to mend."""
         if self.root_key is not None:
-            return decode_root_key(self.root_key.get_secret_value())
+            return _parse_root_keys(self.root_key.get_secret_value().split(","))
         if self.root_key_file is not None:
-            return decode_root_key(self.root_key_file.read_text().strip())
+            return _parse_root_keys(self.root_key_file.read_text().splitlines())
         raise ValueError("no root key: set TUNERY_ROOT_KEY or TUNERY_ROOT_KEY_FILE (32 random bytes in base64)")
 
+    def load_installation_secret(self) -> "InstallationSecret":
+        """What the processes of the installation share. Raises ValueError that says which setting to mend."""
+        from tunery.vault.installation import InstallationSecret
 
-def decode_root_key(text: str) -> bytes:
-    """32 bytes from base64. Raises ValueError without repeating the secret."""
+        if self.installation_secret is not None:
+            return InstallationSecret(_decode_installation_secret(self.installation_secret))
+        if self.root_key is None and self.root_key_file is None:
+            raise ValueError(
+                "no installation secret: set TUNERY_INSTALLATION_SECRET (32 random bytes in base64);"
+                " where there is a root key, it stands in for it"
+            )
+        local = self.load_root_keys().local
+        if not local:
+            raise ValueError("root keys of AWS KMS need TUNERY_INSTALLATION_SECRET beside them (32 bytes in base64)")
+        # The oldest: a newer root key in front of it must change no password.
+        return InstallationSecret(local[-1].key)
+
+    def load_node_token(self) -> str:
+        """What the API shows to nodes. Raises ValueError that says which setting to mend."""
+        if self.node_token is not None:
+            return self.node_token.get_secret_value()
+        return self.load_installation_secret().derive("node gateway").hex()
+
+
+def _parse_embeddings(value: SecretStr) -> list[EmbeddingServer]:
+    """Raises ValueError that says which part is wrong, and does not repeat it: there are API keys in it."""
     try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ValueError("the root key is not valid base64") from None
-    if len(key) != ROOT_KEY_BYTES:
-        raise ValueError(f"the root key holds {len(key)} bytes, not {ROOT_KEY_BYTES}")
-    return key
+        servers = TypeAdapter(list[EmbeddingServer]).validate_json(value.get_secret_value())
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'it'}: {part['msg']}" for part in error.errors())
+        raise ValueError(f"the embeddings are a JSON list of {{model, url, api_key}}: {wrong}") from None
+    models = [server.model for server in servers]
+    if len(set(models)) < len(models):
+        raise ValueError("two embedding servers with the same model: leave one out")
+    return servers
+
+
+def _parse_root_keys(texts: list[str]) -> "RootKeys":
+    from tunery.vault.root_keys import parse_root_keys
+
+    return parse_root_keys([text.strip() for text in texts if text.strip()])
+
+
+def _decode_installation_secret(value: SecretStr) -> bytes:
+    from tunery.vault.root_keys import decode_secret
+
+    return decode_secret(value.get_secret_value(), "the installation's secret")

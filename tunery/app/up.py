@@ -41,6 +41,7 @@ from tunery.app.embedded.valkey import RunningValkey, start_valkey
 from tunery.app.embedded.valkey import find_binary as find_valkey
 from tunery.app.settings import Settings
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
+from tunery.core.errors import Unavailable
 
 HEALTH_TIMEOUT = 120.0
 LOGIN_TIMEOUT = 15.0
@@ -120,6 +121,8 @@ class Up:
         self._exit.callback(self._supervisor.stop)
         if self.settings.root_key is None and self.settings.root_key_file is None:
             self._fill(root_key_file=folder.root_key_file)
+            if self.settings.installation_secret is None:
+                self._fill(installation_secret=SecretStr(folder.installation_secret))
         if self.settings.database_url is None:
             self._start_postgres(folder)
         if self.settings.redis_url is None:
@@ -131,6 +134,7 @@ class Up:
         self._fill(
             database_app_url=role_url(self.settings, APPLICATION_ROLE),
             database_dispatcher_url=role_url(self.settings, DISPATCHER_ROLE),
+            node_token=SecretStr(self.settings.load_node_token()),
         )
         if self.settings.stripe_secret_key is None:
             self._start_sandbox(folder)
@@ -144,14 +148,14 @@ class Up:
         self._start_programs(folder)
         folder.write_runtime(
             {"pid": os.getpid(), "base_url": self.base_url, "embedded": self.embedded}
-            | {"settings": setting_texts(self.settings, without={"root_key"})}
+            | {"settings": setting_texts(self.settings, without={"root_key", "installation_secret", "node_token"})}
         )
         self._supervisor.watch()
 
     def _check_prerequisites(self) -> None:
         """Before anything is stored: what is missing must not leave a half-initialised folder."""
         if self.settings.root_key is not None or self.settings.root_key_file is not None:
-            check_root_key(self.settings)
+            check_root_keys(self.settings)
         if self.settings.database_url is None:
             find_postgres()
         if self.settings.redis_url is None:
@@ -219,11 +223,11 @@ class Up:
         )
 
     def _start_programs(self, folder: DataFolder) -> None:
-        environment = program_environment(self.settings)
         for program in self._programs:
             if program.needs and importlib.util.find_spec(program.needs) is None:
                 self._report(f"no {program.name}: it needs {program.needs} (pip install 'tunery[{program.name}]')")
                 continue
+            environment = program_environment(program, self.settings)
             process = self._supervisor.start(
                 Child(program.name, functools.partial(start_program, program, environment, folder.log(program.name)))
             )
@@ -269,10 +273,11 @@ def check_address(host: str, port: int) -> None:
         raise AddressError(f"cannot listen on {host}: {error.strerror}; choose another address with --host") from None
 
 
-def check_root_key(settings: Settings) -> None:
-    """Raises CannotStart unless there is one."""
+def check_root_keys(settings: Settings) -> None:
+    """Raises CannotStart unless there are some, and the installation's secret."""
     try:
-        settings.load_root_key()
+        settings.load_root_keys()
+        settings.load_installation_secret()
     except (ValueError, OSError) as error:
         raise CannotStart(str(error)) from None
 
@@ -280,14 +285,15 @@ def check_root_key(settings: Settings) -> None:
 def migrate_or_explain(settings: Settings) -> None:
     """`migrate`, after checks that turn what the user can mend into CannotStart."""
     from tunery.app.migrate import migrate
+    from tunery.vault.liboqs import LiboqsMissing
 
-    check_root_key(settings)
+    check_root_keys(settings)
     # In a thread: the caller may be inside an event loop, and the migration runs one of its own.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(check_owner_login(settings.database_url))).result()
         try:
             thread.submit(migrate, settings).result()
-        except ValueError as error:
+        except (ValueError, LiboqsMissing, Unavailable) as error:
             raise CannotStart(str(error)) from error
 
 

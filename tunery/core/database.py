@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import URL, BigInteger, DateTime, MetaData, Numeric, Text, Uuid, make_url, text
+from sqlalchemy import URL, BigInteger, DateTime, MetaData, Numeric, Text, Uuid, func, make_url, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -101,6 +101,11 @@ class UnitOfWork:
         await self.set_local(TENANT_SETTING, str(tenant_id))
         self._tenant_id = tenant_id
 
+    async def lock(self, name: str) -> None:
+        """Wait until no other unit of work of this tenant has the lock of that name, and have it to this one's end."""
+        key = func.hashtextextended(f"{name} {self.tenant_id}", 0)
+        await self.session.execute(select(func.pg_advisory_xact_lock(key)))
+
     async def set_local(self, setting: str, value: str) -> None:
         await self.session.execute(
             text("SELECT set_config(:setting, :value, true)"), {"setting": setting, "value": value}
@@ -179,5 +184,6 @@ def _engine(url: str, pool_size: int, statement_seconds: float) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,  # errors are logged
         connect_args={"server_settings": {"statement_timeout": str(int(1000 * statement_seconds))}},
     )

@@ -23,6 +23,10 @@ PREFIXES = {
     "listing": "lst",
     "purchase": "pur",
     "deployment": "dep",
+    "subject": "sub",
+    "memory": "mem",
+    "conversation": "conv",
+    "erasure": "era",
 }
 
 

@@ -33,7 +33,7 @@ from graphql import (
 )
 
 from tunery.graphql.limits import INTROSPECTION
-from tunery.graphql.planner.mapping import LARGEST_PAGE, MOST_ITEMS
+from tunery.graphql.planner.mapping import LARGEST_PAGE, MOST_ITEMS, OF_PAGE, WORK_POINTS
 
 MUTATION_POINTS = 10
 """Of each root field of a mutation, beside the objects of its payload: it writes."""
@@ -122,7 +122,9 @@ class _Count:
     known: dict[tuple[str, int | None], int] = field(default_factory=dict)
 
     def selections(self, selection_set: SelectionSetNode, parent: Composite, page: int | None) -> int:
-        """Objects, and `counting` for each count, below one object of `parent`, whose field asked for `page` items."""
+        """Objects, and `counting` for each count, below one object of `parent`, whose field asked for `page` items.
+        With 0 for a count, the objects alone.
+        """
         points = 0
         # An object has one concrete type: of the fragments that ask for different ones, the dearest counts.
         alternatives: dict[str, int] = {}
@@ -164,9 +166,9 @@ class _Count:
         asked = self._page(node, definition)
         below = self.selections(node.selection_set, kind, asked)
         if not is_list_type(get_nullable_type(definition.type)):
-            return 1 + below
+            return 1 + below + (definition.extensions.get(WORK_POINTS, 0) if self.counting else 0)
         items = asked
-        if items is None and name in ("edges", "nodes"):
+        if items is None and (name in ("edges", "nodes") or definition.extensions.get(OF_PAGE)):
             items = page
         if items is None:
             items = definition.extensions.get(MOST_ITEMS, LARGEST_PAGE)
@@ -178,7 +180,7 @@ class _Count:
         if "ids" in definition.args:
             return self._length(written.get("ids"))
         pages = []
-        for name in ("first", "last"):
+        for name in ("first", "last", "k"):
             argument = definition.args.get(name)
             if argument is None:
                 continue

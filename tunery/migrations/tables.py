@@ -4,6 +4,7 @@ import tunery.billing.models
 import tunery.core.idempotency
 import tunery.core.outbox
 import tunery.marketplace.models
+import tunery.memory.models
 import tunery.serving.models
 import tunery.tenants.models
 import tunery.training.models

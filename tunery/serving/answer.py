@@ -8,6 +8,7 @@ from typing import Any
 from tunery.core.errors import DomainError
 from tunery.core.http import fault
 from tunery.core.logs import get_logger
+from tunery.serving.chat_memory import ChatMemory
 from tunery.serving.chat_request import ChatRequest
 from tunery.serving.event_stream import DONE, server_sent_event
 from tunery.serving.metering import ChatBill
@@ -52,8 +53,12 @@ class Answer:
         await self._rest.aclose()
 
 
-async def collect(answer: Answer, bill: ChatBill, writer: CompletionWriter) -> dict[str, Any]:
-    """The whole answer, settled. When it fails or nobody waits for it any more nothing was delivered, nor billed."""
+async def collect(
+    answer: Answer, bill: ChatBill, writer: CompletionWriter, memory: ChatMemory | None = None
+) -> dict[str, Any]:
+    """The whole answer, settled and remembered. When it fails or nobody waits for it any more nothing was delivered, nor
+    billed.
+    """
     text = []
     async with aclosing(answer.chunks(bill.deadline)) as chunks:
         async for chunk in chunks:
@@ -61,31 +66,38 @@ async def collect(answer: Answer, bill: ChatBill, writer: CompletionWriter) -> d
             if chunk.finish_reason is not None:
                 bill.delivered = chunk.usage
                 await bill.close()
-                return writer.completion("".join(text), chunk.finish_reason, chunk.usage)
+                whole = "".join(text)
+                if memory is not None:
+                    await memory.remember(whole)
+                return _with(memory, writer.completion(whole, chunk.finish_reason, chunk.usage))
     raise NodeLost("the node ended its answer in the middle")
 
 
 async def stream(
-    answer: Answer, bill: ChatBill, writer: CompletionWriter, asked: ChatRequest
+    answer: Answer, bill: ChatBill, writer: CompletionWriter, asked: ChatRequest, memory: ChatMemory | None = None
 ) -> AsyncGenerator[bytes, None]:
     """The answer as server-sent events. However it ends, the bill is closed with what was sent until then.
 
-    A chunk counts as delivered once the server took it from us. The last one is settled before it is sent: who reads
-    `[DONE]` can rely on the ledger.
+    A chunk counts as delivered once the server took it from us. The last one is settled, and the chat remembered,
+    before it is sent: who reads `[DONE]` can rely on both.
     """
     try:
         async with aclosing(answer), aclosing(answer.chunks(bill.deadline)) as chunks:
-            yield server_sent_event(writer.role())
+            yield server_sent_event(_with(memory, writer.role()))
+            said: list[str] = []
             reason: FinishReason | None = None
             async for chunk in chunks:
                 reason, running = chunk.finish_reason, chunk.usage if asked.continuous_usage_stats else None
                 if reason is not None:
                     bill.delivered = chunk.usage
                     await bill.close()
+                    if memory is not None:
+                        await memory.remember("".join([*said, chunk.text]))
                 if chunk.text:
+                    said.append(chunk.text)
                     yield server_sent_event(writer.content(chunk.text, running))
                 if reason is not None:
-                    yield server_sent_event(writer.finish(reason, running))
+                    yield server_sent_event(_with(memory, writer.finish(reason, running)))
                 bill.delivered = chunk.usage
         if asked.include_usage and bill.delivered is not None:
             yield server_sent_event(writer.usage(bill.delivered))
@@ -96,6 +108,11 @@ async def stream(
         yield server_sent_event({"error": {"message": known.message, "code": known.error_code.lower()}})
     finally:
         await _close(bill)
+
+
+def _with(memory: ChatMemory | None, event: dict[str, Any]) -> dict[str, Any]:
+    """Ours, beside OpenAI's fields; its clients let it pass."""
+    return event if memory is None else {**event, "memory": memory.to_json()}
 
 
 async def _close(bill: ChatBill) -> None:

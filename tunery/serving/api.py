@@ -33,6 +33,7 @@ class Deployment(Node):
     id: strawberry.ID = global_id("deployment")
     name: str = column(description="Send it as `model`.")
     digest: str | None = column(description="Of the adapter version; null: the base model alone.")
+    memory: bool = column(description="Whether chats recall and remember what the person named in `user` said.")
     created_at: datetime = column(description="When it was made.")
     deleted_at: datetime | None = column(description="Since when it is not served; null: it is.")
     base_model: BaseModel = one(
@@ -53,11 +54,25 @@ class CreateDeploymentInput:
     adapter_version_id: strawberry.ID | None = strawberry.field(default=None, description="Of one of your own.")
     listing_id: strawberry.ID | None = strawberry.field(default=None, description="Of a listing that you bought.")
     version: int | None = strawberry.field(default=None, description="Of the listing; its newest when absent.")
+    memory: bool = strawberry.field(
+        default=False, description="Whether chats recall and remember what the person named in `user` said."
+    )
 
 
 @strawberry.type(description="What came of createDeployment.")
 class CreateDeploymentPayload(UserErrors):
     deployment: Deployment | None = strawberry.field(default=None, description="The new one; null: see userErrors.")
+
+
+@strawberry.input(description="Whether a deployment has memory.")
+class SetDeploymentMemoryInput:
+    name: str = strawberry.field(description="What clients send as `model`.")
+    memory: bool = strawberry.field(description="Whether chats recall and remember from now on.")
+
+
+@strawberry.type(description="What came of setDeploymentMemory.")
+class SetDeploymentMemoryPayload(UserErrors):
+    deployment: Deployment | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
 
 
 @strawberry.input(description="Which deployment to end.")
@@ -102,8 +117,22 @@ class ServingMutation:
                 ),
                 listing_id=ids.decode("listing", listing_id, field="listingId") if listing_id else None,
                 version=input.version,
+                memory=input.memory,
             )
         return CreateDeploymentPayload(deployment=reference(Deployment, deployment.id))
+
+    @operation(
+        access=WRITE, description="Have a deployment recall and remember, or no longer. What is remembered stays."
+    )
+    @user_errors(SetDeploymentMemoryPayload)
+    async def set_deployment_memory(
+        self,
+        info: Info,
+        input: SetDeploymentMemoryInput,  # noqa: A002
+    ) -> SetDeploymentMemoryPayload:
+        async with info.context.database.unit_of_work(info.context.caller.tenant_id) as uow:
+            deployment = await deployments.set_memory(uow, input.name, memory=input.memory)
+        return SetDeploymentMemoryPayload(deployment=reference(Deployment, deployment.id))
 
     @operation(access=WRITE, description="Stop serving under this name, for good.")
     @user_errors(DeleteDeploymentPayload)

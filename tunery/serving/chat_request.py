@@ -15,6 +15,8 @@ from tunery.core.errors import InvalidInput
 LONGEST_REQUEST: Final = 4 * 1024**2
 """Bytes of a request's body."""
 MOST_STOPS: Final = 4
+LONGEST_NAME: Final = 255
+"""Characters of `user`."""
 
 # Values that say the same as leaving the parameter out; None always does.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
@@ -41,7 +43,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
 # About the request, not the answer.
 _WITHOUT_EFFECT: Final = frozenset(
     {
-        "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
+        "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention",
     }
 )  # fmt: skip
@@ -88,6 +90,7 @@ class _Body(msgspec.Struct):
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)] | None = None
     stop: _Stop | Annotated[list[_Stop], msgspec.Meta(max_length=MOST_STOPS)] | None = None
 
 
@@ -106,6 +109,8 @@ class ChatRequest:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    user: str | None = None
+    """The caller's name for the person who chats: whose memories a deployment with memory recalls."""
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
@@ -136,6 +141,7 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         top_p=1.0 if parsed.top_p is None else parsed.top_p,
         seed=parsed.seed,
         stop=(parsed.stop,) if isinstance(parsed.stop, str) else tuple(parsed.stop or ()),
+        user=parsed.user,
     )
 
 

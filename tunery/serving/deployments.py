@@ -37,6 +37,7 @@ async def create_deployment(
     adapter_version_id: UUID | None = None,
     listing_id: UUID | None = None,
     version: int | None = None,
+    memory: bool = False,
 ) -> Deployment:
     """Deploy a base model alone, an adapter version of one's own, or a listing's version (the latest unless given).
 
@@ -57,7 +58,7 @@ async def create_deployment(
         source = await _own_version(uow, adapter_version_id)
     else:
         source = await _listed_version(uow, given[0], version)  # type: ignore[arg-type]  # the one that is left
-    deployment = Deployment(name=name, created_at=uow.now(), **source._asdict())
+    deployment = Deployment(name=name, memory=memory, created_at=uow.now(), **source._asdict())
     uow.session.add(deployment)
     try:
         await uow.session.flush()
@@ -73,6 +74,14 @@ async def find_deployment(uow: UnitOfWork, name: str) -> Deployment:
     if found is None:
         raise NotFound("deployment", name, field="name")
     return found
+
+
+async def set_memory(uow: UnitOfWork, name: str, *, memory: bool) -> Deployment:
+    """Have chats recall and remember from now on, or no longer. What is remembered stays. Raises NotFound."""
+    deployment = await find_deployment(uow, name)
+    deployment.memory = memory
+    await uow.session.flush()
+    return deployment
 
 
 async def delete_deployment(uow: UnitOfWork, name: str) -> Deployment:

@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Final
 
@@ -25,18 +26,17 @@ from tunery.core.identity import Identity
 from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.serving.answer import Answer, collect, stream
+from tunery.serving.chat_memory import ChatMemory
 from tunery.serving.chat_request import LONGEST_REQUEST, ChatRequest, parse_chat_request
 from tunery.serving.event_stream import EventStream, read_body, until_disconnect
 from tunery.serving.metering import LONGEST_START, ChatPrice, open_bill
-from tunery.serving.nodes import NodeClient, NodeLost, NotLoaded, live_nodes
+from tunery.serving.nodes import NodeClient, NodeLost, NodeToken, NotLoaded, live_nodes
 from tunery.serving.openai_wire import CompletionWriter, TokenUsage
 from tunery.serving.prompt_tokens import PromptTokens
 from tunery.serving.served_models import ServedModel, find_model, list_models
 from tunery.tenants.api_keys import authenticate
 from tunery.training.catalogue import BaseModelFiles
-from tunery.vault.keyring import Keyring
 
-NODE_TOKEN_PURPOSE: Final = "node gateway"  # noqa: S105 - what the token is derived for, not the token
 CLIENT_CLOSED_REQUEST: Final = 499
 """nginx's number for an answer that nobody reads; it only shows in logs."""
 
@@ -45,13 +45,8 @@ class ContextLengthExceeded(DomainError):
     code = "CONTEXT_LENGTH_EXCEEDED"
 
 
-def node_token(keyring: Keyring) -> str:
-    """What the gateway shows to nodes; both derive it from the installation's root key."""
-    return keyring.derive(NODE_TOKEN_PURPOSE).hex()
-
-
 def routes(services: Services) -> list[Route]:
-    """To be mounted at the root. Needs Database, Reader, Keyring, BaseModelFiles, Clock and httpx.AsyncClient."""
+    """To be mounted at the root. Needs Database, Reader, NodeToken, BaseModelFiles, Clock and httpx.AsyncClient."""
     gateway = _Gateway(services)
     return [
         Route("/v1/chat/completions", _edge(gateway.chat), methods=["POST"]),
@@ -78,11 +73,12 @@ def _edge(handler: Handler) -> Handler:
 
 class _Gateway:
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._database = services.get(Database)
         self._reader = services.get(Reader)
         self._clock = services.get(Clock)
         self._prompts = PromptTokens(services.get(BaseModelFiles))
-        self._nodes = NodeClient(services.get(httpx.AsyncClient), node_token(services.get(Keyring)))
+        self._nodes = NodeClient(services.get(httpx.AsyncClient), services.get(NodeToken))
 
     async def models(self, request: Request) -> Response:
         identity = await self._authenticate(request)
@@ -101,6 +97,12 @@ class _Gateway:
         async with self._database.unit_of_work(identity.tenant_id) as uow:
             model = await find_model(uow, asked.model)
             addresses = await live_nodes(uow)
+        memory = None
+        if model.deployment.memory and asked.user is not None:
+            memory = await ChatMemory.begin(
+                self._services, identity.tenant_id, model.deployment.name, asked.user, asked.messages
+            )
+            asked = replace(asked, messages=await memory.prompt(self._prompts, model.base_model))
         most = await self._most(asked, model)
         nodes = await self._nodes.serving(addresses, model.base_model.name, model.deployment.digest)
         bill = await open_bill(self._database, identity.tenant_id, ChatPrice.of(model.base_model, most))
@@ -110,8 +112,8 @@ class _Gateway:
         try:
             answer = await until_disconnect(request, self._begin(nodes, asked, model, most))
             if asked.stream:
-                return EventStream(stream(answer, bill, writer, asked))
-            return JSONResponse(await until_disconnect(request, collect(answer, bill, writer)))
+                return EventStream(stream(answer, bill, writer, asked, memory))
+            return JSONResponse(await until_disconnect(request, collect(answer, bill, writer, memory)))
         except ClientDisconnect:
             await bill.close()
             return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -20,5 +20,7 @@ class Deployment(Identified, TenantOwned, Table):
     object_prefix: Mapped[str | None]
     listing_id: Mapped[UUID | None] = mapped_column(ForeignKey("listings.id"))
     """Where the adapter was bought; None: the tenant's own, or no adapter."""
+    memory: Mapped[bool] = mapped_column(default=False)
+    """Whether chats recall and remember what the person said who is named in `user`."""
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]

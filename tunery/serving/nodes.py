@@ -7,8 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
@@ -18,11 +17,12 @@ from sqlalchemy import select
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import Conflict, DomainError, InvalidInput, Unavailable
 from tunery.core.logs import get_logger
+from tunery.serving.embedding_request import decode_vector
 from tunery.serving.event_stream import DONE
-from tunery.serving.openai_wire import FinishReason, TokenUsage
+from tunery.serving.openai_wire import GENERATE, FinishReason, TokenUsage
 from tunery.training.models import Node
+from tunery.training.nodes import HEARTBEAT_TIMEOUT
 
-HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
 MODELS_TTL: Final = 5.0
 """Seconds for which a node's answer to "what do you serve" is believed."""
 ASK_TIMEOUT: Final = httpx.Timeout(2.0)
@@ -30,6 +30,8 @@ ASK_TIMEOUT: Final = httpx.Timeout(2.0)
 LOAD_TIMEOUT: Final = httpx.Timeout(300.0, connect=2.0)
 # Between two tokens; before the first one a chat may wait for others to end.
 CHAT_TIMEOUT: Final = httpx.Timeout(60.0, connect=2.0)
+# Sixty-four long texts take a core some 3.5 s, and several requests may be under way.
+EMBED_TIMEOUT: Final = httpx.Timeout(30.0, connect=2.0)
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -37,6 +39,13 @@ _DATA: Final = "data: "
 _END: Final = DONE.decode().strip().removeprefix(_DATA)
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class NodeToken:
+    """What the gateway shows to nodes: a node answers nobody else."""
+
+    value: str = field(repr=False)
 
 
 class NoNode(Unavailable):
@@ -101,8 +110,18 @@ class _Failure(msgspec.Struct):
         return self.error.message if isinstance(self.error, _Error) else self.error or self.message
 
 
+class _Embedding(msgspec.Struct):
+    index: int
+    embedding: str
+
+
+class _Embeddings(msgspec.Struct):
+    data: list[_Embedding]
+
+
 class _Model(msgspec.Struct):
     id: str
+    task: str = GENERATE
 
 
 class _Models(msgspec.Struct):
@@ -118,9 +137,9 @@ async def live_nodes(uow: UnitOfWork) -> list[str]:
 class NodeClient:
     """Talks to nodes by their addresses, with the installation's node token."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: NodeToken) -> None:
         self._client = client
-        self._headers = {"authorization": f"Bearer {token}"}
+        self._headers = {"authorization": f"Bearer {token.value}"}
         self._models: dict[str, tuple[float, frozenset[str]]] = {}
 
     async def serving(self, addresses: Sequence[str], base_model: str, digest: str | None) -> list[str]:
@@ -174,15 +193,36 @@ class NodeClient:
             raise _lost(address, error) from error
         raise NodeLost("the node ended its answer in the middle")
 
+    async def embed(self, address: str, model: str, texts: Sequence[str]) -> list[list[float]]:
+        """A vector for each text, in their order. Raises NotLoaded, InvalidInput, NodeLost."""
+        body = {"model": model, "input": list(texts), "encoding_format": "base64"}
+        try:
+            response = await self._client.post(
+                f"{address}/v1/embeddings", json=body, headers=self._headers, timeout=EMBED_TIMEOUT
+            )
+        except httpx.HTTPError as error:
+            raise _lost(address, error) from error
+        if response.status_code != _OK:
+            raise _refusal(response.status_code, _reason(response.content))
+        try:
+            found = msgspec.json.decode(response.content, type=_Embeddings).data
+            vectors = {embedding.index: decode_vector(embedding.embedding) for embedding in found}
+        except ValueError as error:
+            raise NodeLost("the node sent something that is no embedding") from error
+        if vectors.keys() != set(range(len(texts))):
+            raise NodeLost("the node didn't embed every text")
+        return [vectors[index] for index in range(len(texts))]
+
     async def _served(self, address: str) -> frozenset[str]:
-        """Ids of what the node can be asked for; nothing when it doesn't answer."""
+        """Ids of what the node can be asked to chat with; nothing when it doesn't answer."""
         until, models = self._models.get(address, (0.0, frozenset()))
         if time.monotonic() < until:
             return models
         try:
             response = await self._client.get(f"{address}/v1/models", headers=self._headers, timeout=ASK_TIMEOUT)
             response.raise_for_status()
-            models = frozenset(model.id for model in msgspec.json.decode(response.content, type=_Models).data)
+            listed = msgspec.json.decode(response.content, type=_Models).data
+            models = frozenset(model.id for model in listed if model.task == GENERATE)
         except (httpx.HTTPError, ValueError) as error:
             log.warning("node doesn't say what it serves", node=address, error=repr(error))
             models = frozenset()
@@ -218,7 +258,7 @@ def _refusal(status: int, reason: str) -> DomainError:
         return NotLoaded(reason)
     if status == httpx.codes.BAD_REQUEST:
         return InvalidInput(reason)
-    log.warning("node refuses a chat", status=status, reason=reason)
+    log.warning("node refuses a request", status=status, reason=reason)
     return NodeLost("the node can't take the request now; try again in a moment")
 
 

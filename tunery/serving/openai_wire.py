@@ -3,9 +3,13 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 FinishReason = Literal["stop", "length"]
+
+GENERATE: Final = "generate"
+EMBED: Final = "embed"
+"""What a listed model is for. vLLM's servers don't say: theirs generate."""
 
 
 @dataclass(frozen=True, slots=True)

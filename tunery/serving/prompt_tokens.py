@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from tunery.core.errors import InvalidInput, Unavailable
+from tunery.core.errors import Unavailable
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.chat_template import Message, TemplateError
 from tunery.training.models import BaseModel
@@ -19,12 +19,12 @@ class PromptTokens:
         self._loading = asyncio.Lock()
 
     async def count(self, base_model: BaseModel, messages: Sequence[Message]) -> int:
-        """Tokens of the rendered prompt. Raises InvalidInput when the template refuses the messages."""
+        """Tokens of the rendered prompt. Raises TemplateError when the template refuses the messages."""
         tokenizer = await self._tokenizer(base_model)
         try:
             return len(await asyncio.to_thread(tokenizer.encode_prompt, messages))
         except TemplateError as error:
-            raise InvalidInput(error.message, field="messages", code=error.error_code) from error
+            raise TemplateError(error.message, field="messages") from error
 
     async def _tokenizer(self, base_model: BaseModel) -> Tokenizer:
         key = (base_model.name, base_model.revision)

@@ -24,10 +24,13 @@ from tunery.graphql.planner.declare import (
     root,
 )
 from tunery.tenants import api_keys, models
+from tunery.tenants.erase import erase_tenant
 from tunery.tenants.sign_up import sign_up
+from tunery.vault.api import Erasure
 from tunery.vault.keyring import Keyring
 
-READ_ORGANISATION, READ_KEYS, WRITE_KEYS = "organisation:read", "keys:read", "keys:write"
+READ_ORGANISATION, ERASE_ORGANISATION = "organisation:read", "organisation:erase"
+READ_KEYS, WRITE_KEYS = "keys:read", "keys:write"
 
 
 @planned(
@@ -94,6 +97,18 @@ class RevokeApiKeyPayload(UserErrors):
     api_key: ApiKey | None = strawberry.field(default=None, description="As it is now; null: see userErrors.")
 
 
+@strawberry.input(description="The organisation's own erasure.")
+class EraseTenantInput:
+    confirm: str = strawberry.field(description="The organisation's slug: this can't be undone.")
+
+
+@strawberry.type(description="What came of eraseTenant.")
+class EraseTenantPayload(UserErrors):
+    erasure: Erasure | None = strawberry.field(
+        default=None, description="The certificate. Keep it: no API key reads it again; null: see userErrors."
+    )
+
+
 @strawberry.type
 class TenantsQuery:
     @root(Organisation, access=READ_ORGANISATION, description="The organisation that the API key belongs to.")
@@ -147,3 +162,18 @@ class TenantsMutation:
         async with info.context.database.unit_of_work(caller.tenant_id) as uow:
             key = await api_keys.revoke_api_key(uow, identifier)
         return RevokeApiKeyPayload(api_key=reference(ApiKey, key.id))
+
+    @operation(
+        access=ERASE_ORGANISATION,
+        description="Erase the organisation, for good: its keys are destroyed, and with them data sets, checkpoints,"
+        " memories and conversations, also in backups; API keys are revoked, deployments and listings end. Books and"
+        " what others bought stay.",
+    )
+    @user_errors(EraseTenantPayload)
+    async def erase_tenant(self, info: Info, input: EraseTenantInput) -> EraseTenantPayload:  # noqa: A002
+        context = info.context
+        async with context.database.unit_of_work(context.caller.tenant_id) as uow:
+            erasure = await erase_tenant(
+                uow, context.get(Events), context.get(Keyring), context.caller, confirm=input.confirm
+            )
+        return EraseTenantPayload(erasure=reference(Erasure, erasure.id))

@@ -58,7 +58,7 @@ async def sign_up(
         await uow.session.flush()
     except IntegrityError as error:
         raise Conflict(f"the name {slug!r} is taken: choose another slug", field="slug") from error
-    keyring.create_tenant_key(uow)
+    await keyring.create_tenant_key(uow)
     api_key, secret = create_api_key(uow, "first key", member.id)
     await uow.session.flush()
     await events.publish(uow, TenantSignedUp(tenant))

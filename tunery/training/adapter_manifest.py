@@ -5,11 +5,11 @@ the files, the manifest and the signature can check all of it offline.
 """
 
 import hashlib
-import json
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
+from tunery.core.canonical import canonical_json
 from tunery.core.errors import InvalidInput
 from tunery.training.training_spec import TrainingSpec
 
@@ -71,15 +71,6 @@ class AdapterManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def to_bytes(self) -> bytes:
         """The canonical bytes, whose SHA-256 is the version's digest. Raises ValueError for NaN or infinity."""
         return canonical_json(msgspec.to_builtins(self))
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON with keys sorted by code point, no white space, UTF-8, no NaN or infinity, floats as Python's shortest form.
-
-    Equal values give equal bytes in any Python. Other languages check the digest of the bytes they received instead
-    of writing them anew: RFC 8785 writes some floats differently.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest(manifest: bytes) -> str:

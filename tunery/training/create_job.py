@@ -13,6 +13,7 @@ from tunery.core.outbox import NODE_QUEUE, enqueue
 from tunery.core.slugs import check_slug
 from tunery.training.data_sets import find_data_set
 from tunery.training.job_events import record_event
+from tunery.training.leases import drop_grants
 from tunery.training.models import Adapter, Quote, TrainingJob
 from tunery.training.quote import find_quote
 from tunery.vault.keyring import Keyring, generate_data_key
@@ -35,7 +36,7 @@ async def create_training_job(
         await find_data_set(uow, quote.data_set_id, field="quoteId")
         adapter = await _adapter_named(uow, adapter_name, quote.base_model_id)
         reservation = await reserve(uow, f"quote:{quote.id}", quote.price)
-        data_key = await keyring.store_data_key(uow, generate_data_key(), purpose=f"checkpoints of quote {quote.id}")
+        data_key = await keyring.store_data_key(uow, generate_data_key(), purpose=checkpoints_purpose(quote.id))
         job = TrainingJob(
             quote_id=quote.id,
             adapter_id=adapter.id,
@@ -61,6 +62,7 @@ async def cancel_training_job(uow: UnitOfWork, identifier: UUID) -> TrainingJob:
         job.status = "cancelled"
         job.finished_at = uow.now()
         await release(uow, job.reservation_id)
+        await drop_grants(uow, job)
         await record_event(uow, job, "cancelled", {})
     elif job.status == "running":
         job.cancel_requested = True
@@ -74,6 +76,11 @@ async def find_job(uow: UnitOfWork, identifier: UUID, *, lock: bool = False) -> 
     if job is None:
         raise NotFound("training job", ids.encode("training job", identifier), field="id")
     return job
+
+
+def checkpoints_purpose(quote_id: UUID) -> str:
+    """What the key of a job's checkpoints is for."""
+    return f"checkpoints of quote {quote_id}"
 
 
 async def _check_quote(uow: UnitOfWork, quote: Quote) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,11 +17,13 @@ from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.training.models import DataSet, Quote, TrainingJob
 from tunery.training.validation import DataSetValidator, read_conversations
-from tunery.vault.keyring import Keyring, generate_data_key
+from tunery.vault.keyring import KeyDestroyed, Keyring, generate_data_key
 from tunery.vault.sealing import Sealer, unseal_stream
 
 LONGEST_NAME = 255
 DELETE_OBJECT = "training.delete_object"
+DATA_SETS = "data-sets/"
+"""What the paths of data sets, which are what their keys are for, begin with."""
 
 
 class DataSetTooLarge(InvalidInput):
@@ -40,7 +43,7 @@ async def store_data_set(services: Services, tenant_id: UUID, name: str, chunks:
     if not 0 < len(name) <= LONGEST_NAME:
         raise InvalidInput(f"a file's name has 1 to {LONGEST_NAME} characters", field="file")
     limits, storage = services.get(DataSetLimits), services.get(ObjectStorage)
-    path = f"data-sets/{tenant_id}/{uuid4()}"
+    path = f"{DATA_SETS}{tenant_id}/{uuid4()}"
     key = generate_data_key()
     sealer, digest, size = Sealer(key, path.encode()), hashlib.sha256(), 0
     validator = DataSetValidator(limits.max_line_bytes)
@@ -84,21 +87,33 @@ async def find_data_set(uow: UnitOfWork, identifier: UUID, *, field: str | None 
     return data_set
 
 
-async def open_data_set(services: Services, tenant_id: UUID, data_set: DataSet) -> AsyncIterator[bytes]:
-    """The plaintext, in chunks. Raises UnsealingFailed when the stored bytes were changed."""
-    if data_set.data_key_id is None:
-        raise NotFound("data set", ids.encode("data set", data_set.id))
-    async with services.get(Database).unit_of_work(tenant_id) as uow:
-        key = await services.get(Keyring).open_data_key(uow, data_set.data_key_id)
+async def open_data_set(
+    services: Services, tenant_id: UUID, data_set: DataSet, key: bytes | None = None
+) -> AsyncIterator[bytes]:
+    """The plaintext, in chunks. Raises UnsealingFailed when the stored bytes were changed.
+
+    A node has no keyring: it gives the `key` that it was granted.
+    """
+    if key is None:
+        key = await _open_key(services, tenant_id, data_set)
     sealed = services.get(ObjectStorage).stream(data_set.object_path)
     async for chunk in unseal_stream(key, data_set.object_path.encode(), sealed):
         yield chunk
 
 
-async def load_conversations(services: Services, tenant_id: UUID, data_set: DataSet) -> list[list[dict[str, Any]]]:
+async def load_conversations(
+    services: Services, tenant_id: UUID, data_set: DataSet, key: bytes | None = None
+) -> list[list[dict[str, Any]]]:
     """Every conversation's messages, in order. The whole set in memory: at most `data_set_max_bytes`."""
-    content = b"".join([chunk async for chunk in open_data_set(services, tenant_id, data_set)])
+    content = b"".join([chunk async for chunk in open_data_set(services, tenant_id, data_set, key)])
     return list(read_conversations(iter(content.split(b"\n"))))
+
+
+async def _open_key(services: Services, tenant_id: UUID, data_set: DataSet) -> bytes:
+    if data_set.data_key_id is None:
+        raise NotFound("data set", ids.encode("data set", data_set.id))
+    async with services.get(Database).unit_of_work(tenant_id) as uow:
+        return await services.get(Keyring).open_data_key(uow, data_set.data_key_id)
 
 
 async def delete_data_set(uow: UnitOfWork, keyring: Keyring, identifier: UUID) -> None:
@@ -115,5 +130,6 @@ async def delete_data_set(uow: UnitOfWork, keyring: Keyring, identifier: UUID) -
     data_set.deleted_at = uow.now()
     await uow.session.flush()
     if data_key_id is not None:
-        await keyring.destroy_data_key(uow, data_key_id)
+        with suppress(KeyDestroyed):  # a restored backup brought back the row, not the key
+            await keyring.destroy_data_key(uow, data_key_id)
     enqueue(uow, DELETE_OBJECT, path=data_set.object_path)

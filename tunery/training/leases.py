@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from tunery.billing.reservations import Usage, refund, release, settle
 from tunery.core.database import Database, UnitOfWork
 from tunery.core.errors import Conflict
 from tunery.training.job_events import record_event
-from tunery.training.models import AdapterVersion, BaseModel, Checkpoint, Quote, TrainingJob
+from tunery.training.models import AdapterVersion, BaseModel, Checkpoint, LeaseGrant, Quote, TrainingJob
 
 MOST_LOST_LEASES = 10
 """A job that was lost with its node this often, without a checkpoint in between, brings its nodes down: it fails."""
@@ -55,6 +55,7 @@ async def acquire_lease(database: Database, node: str, lasts: timedelta) -> Leas
         job.lease_token += 1
         job.lease_node = node
         job.lease_expires_at = now + lasts
+        await drop_grants(uow, job)
         return Lease(job.id, job.tenant_id, job.lease_token, lasts)
 
 
@@ -78,6 +79,13 @@ async def hand_back(uow: UnitOfWork, lease: Lease, after: timedelta) -> None:
     job = await hold(uow, lease)
     job.lease_node = None
     job.lease_expires_at = uow.now() + after
+    await drop_grants(uow, job)
+
+
+async def drop_grants(uow: UnitOfWork, job: TrainingJob) -> None:
+    """Throw away what a lease was given, now that it is over. The caller holds the job's row lock."""
+    given = (LeaseGrant.tenant_id == job.tenant_id, LeaseGrant.job_id == job.id)
+    await uow.session.execute(delete(LeaseGrant).where(*given).execution_options(synchronize_session=False))
 
 
 async def start(uow: UnitOfWork, lease: Lease, total_steps: int) -> None:
@@ -169,4 +177,5 @@ async def _end(uow: UnitOfWork, job: TrainingJob, status: str, data: dict[str, o
     job.status = status
     job.finished_at = uow.now()
     job.lease_expires_at = None
+    await drop_grants(uow, job)
     await record_event(uow, job, status, data)

@@ -3,7 +3,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tunery.core.database import CURRENT_TENANT, Identified, Table, TenantOwned
@@ -30,14 +30,17 @@ class BaseModel(Identified, Table):
 
 class DataSet(Identified, TenantOwned, Table):
     __tablename__ = "data_sets"
-    __table_args__ = (Index(None, "tenant_id", "id"),)
+    __table_args__ = (
+        Index(None, "tenant_id", "id"),
+        ForeignKeyConstraint(["tenant_id", "data_key_id"], ["data_keys.tenant_id", "data_keys.id"]),
+    )
 
     name: Mapped[str]
     rows: Mapped[int]
     size: Mapped[int]
     """Bytes of the plaintext."""
     sha256: Mapped[str]
-    data_key_id: Mapped[UUID | None] = mapped_column(ForeignKey("data_keys.id"))
+    data_key_id: Mapped[UUID | None]
     """None once deleted: the key is destroyed."""
     object_path: Mapped[str]
     created_at: Mapped[datetime]
@@ -71,14 +74,15 @@ class TrainingJob(Identified, TenantOwned, Table):
     __tablename__ = "training_jobs"
     __table_args__ = (
         CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
-        Index(None, "tenant_id", "id"),
+        UniqueConstraint("tenant_id", "id"),
         Index("ix_training_jobs_leasable", "created_at", postgresql_where=text("status IN ('queued', 'running')")),
+        ForeignKeyConstraint(["tenant_id", "data_key_id"], ["data_keys.tenant_id", "data_keys.id"]),
     )
 
     quote_id: Mapped[UUID] = mapped_column(ForeignKey("quotes.id"), unique=True)
     adapter_id: Mapped[UUID] = mapped_column(ForeignKey("adapters.id"))
     reservation_id: Mapped[UUID] = mapped_column(ForeignKey("reservations.id"))
-    data_key_id: Mapped[UUID] = mapped_column(ForeignKey("data_keys.id"))
+    data_key_id: Mapped[UUID]
     """Seals this job's checkpoints."""
     status: Mapped[str] = mapped_column(default="queued")
     cancel_requested: Mapped[bool] = mapped_column(default=False)
@@ -99,6 +103,32 @@ class TrainingJob(Identified, TenantOwned, Table):
     lost_leases: Mapped[int] = mapped_column(default=0)
     """Leases in a row that ran out instead of being handed back, since the last checkpoint."""
     lease_expires_at: Mapped[datetime | None]
+
+
+class LeaseGrant(Identified, TenantOwned, Table):
+    """What a node asks for by its lease, and what it is given: the job's keys, wrapped to the node's own, or the
+    signature of what it made. It goes with the lease.
+    """
+
+    __tablename__ = "lease_grants"
+    __table_args__ = (
+        CheckConstraint("kind IN ('keys', 'signature')", name="kind"),
+        UniqueConstraint("tenant_id", "job_id", "lease_token", "kind"),
+        ForeignKeyConstraint(["tenant_id", "job_id"], ["training_jobs.tenant_id", "training_jobs.id"]),
+    )
+
+    job_id: Mapped[UUID]
+    lease_token: Mapped[int]
+    node: Mapped[str]
+    kind: Mapped[str]
+    request: Mapped[bytes] = mapped_column(LargeBinary)
+    """The node's public key; or the manifest to sign."""
+    response: Mapped[bytes | None] = mapped_column(LargeBinary)
+    error_code: Mapped[str | None]
+    """Why the job can't be given it, now or later."""
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime]
+    granted_at: Mapped[datetime | None]
 
 
 class TrainingEvent(Table):
@@ -168,5 +198,7 @@ class Node(Table):
     name: Mapped[str] = mapped_column(primary_key=True)
     address: Mapped[str]
     """Base URL of its inference server, as the API reaches it."""
+    public_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """X-Wing's. The private half is in the node's memory alone. None: it trains nothing."""
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]

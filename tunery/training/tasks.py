@@ -3,7 +3,9 @@
 from tunery.core.outbox import Task
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.training.answer_grant import answer_grant
 from tunery.training.data_sets import DELETE_OBJECT
+from tunery.training.request_grant import GRANT
 
 
 async def delete_object(services: Services, path: str) -> None:
@@ -14,4 +16,4 @@ async def delete_object(services: Services, path: str) -> None:
         return
 
 
-TASKS: dict[str, Task] = {DELETE_OBJECT: delete_object}
+TASKS: dict[str, Task] = {DELETE_OBJECT: delete_object, GRANT: answer_grant}

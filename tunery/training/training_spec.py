@@ -48,6 +48,10 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         _require(self.max_length >= 2, "max_length", "is at least 2 tokens")  # noqa: PLR2004
         _require(self.micro_batch_tokens >= 1, "micro_batch_tokens", "is at least 1")
 
+    def within(self, context_length: int) -> "TrainingSpec":
+        """The spec as a base model with that context can train it, in tokens."""
+        return msgspec.structs.replace(self, max_length=min(self.max_length, context_length))
+
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready values; `msgspec.convert(..., TrainingSpec)` reads it back."""
         return msgspec.structs.asdict(self)

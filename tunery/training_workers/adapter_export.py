@@ -12,6 +12,7 @@ import peft
 import safetensors.torch
 from peft import PeftModel, get_peft_model_state_dict
 
+from tunery.core.canonical import canonical_json
 from tunery.training.adapter_files import check_adapter
 from tunery.training.adapter_manifest import (
     CARD_NAME,
@@ -21,7 +22,6 @@ from tunery.training.adapter_manifest import (
     AdapterManifest,
     BaseIdentity,
     FileDigest,
-    canonical_json,
     digest,
 )
 from tunery.training_workers.qlora import ADAPTER_NAME, QLoRATrainer

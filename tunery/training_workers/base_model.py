@@ -12,9 +12,9 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from tunery.core.canonical import canonical_json
 from tunery.core.errors import InvalidInput
 from tunery.training.adapter_files import digest_file
-from tunery.training.adapter_manifest import canonical_json
 
 QUANTISATION: Final = "bitsandbytes-nf4-double"
 

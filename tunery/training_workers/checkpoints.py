@@ -12,9 +12,10 @@ import safetensors
 import safetensors.torch
 import torch
 
+from tunery.core.canonical import canonical_json
 from tunery.core.errors import DomainError
 from tunery.training.adapter_files import read_safetensors_header
-from tunery.training.adapter_manifest import AdapterRefused, canonical_json
+from tunery.training.adapter_manifest import AdapterRefused
 
 _KEY: Final = "tunery-checkpoint/1"
 _SUFFIX: Final = ".checkpoint"

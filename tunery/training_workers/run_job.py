@@ -1,6 +1,7 @@
 """One leased job from start to end: load, train, checkpoint, evaluate, export. Safe to die in at any line.
 
 What is durable is a checkpoint whose row is committed; everything else is made again by whoever leases the job next.
+A node holds no keys but those that a worker grants it for the lease (`training.request_grant`).
 """
 
 import asyncio
@@ -23,12 +24,14 @@ from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
 from tunery.training import leases
-from tunery.training.adapter_manifest import SIGNATURE_CONTEXT, SIGNATURE_NAME, FileDigest, canonical_json
+from tunery.training.adapter_manifest import SIGNATURE_NAME, FileDigest
 from tunery.training.catalogue import BaseModelFiles
 from tunery.training.data_sets import load_conversations
 from tunery.training.leases import Lease, LeaseLost
 from tunery.training.models import Adapter, AdapterVersion, BaseModel, Checkpoint, DataSet, Quote, TrainingJob
+from tunery.training.nodes import NodeKey
 from tunery.training.quote import tokenize_rows
+from tunery.training.request_grant import JobKeys, request_keys, request_signature
 from tunery.training.split import split_rows
 from tunery.training.tokenization import TokenizedRow
 from tunery.training.training_spec import TrainingSpec
@@ -37,7 +40,6 @@ from tunery.training_workers.base_model import BaseModelCache
 from tunery.training_workers.checkpoints import CheckpointRefused, dump_checkpoint, parse_checkpoint
 from tunery.training_workers.evaluation import EvaluationResult, evaluate
 from tunery.training_workers.qlora import QLoRATrainer, StepResult
-from tunery.vault.keyring import Keyring
 from tunery.vault.sealing import seal, unseal
 
 CHECKPOINTS_PER_JOB = 10
@@ -65,12 +67,11 @@ class Work:
     base_model: BaseModel
     adapter: Adapter
     checkpoint: Checkpoint | None
-    checkpoint_key: bytes
+    keys: JobKeys
 
     @property
     def spec(self) -> TrainingSpec:
-        spec = msgspec.convert(self.quote.spec, TrainingSpec)
-        return msgspec.structs.replace(spec, max_length=min(spec.max_length, self.base_model.context_length))
+        return msgspec.convert(self.quote.spec, TrainingSpec).within(self.base_model.context_length)
 
 
 async def run_job(services: Services, bases: BaseModelCache, lease: Lease) -> None:
@@ -155,7 +156,9 @@ def _progress(result: StepResult, total_steps: int) -> dict[str, float | int]:
 
 
 async def _load_work(services: Services, lease: Lease) -> Work:
-    async with services.get(Database).unit_of_work(lease.tenant_id) as uow:
+    database = services.get(Database)
+    keys = await request_keys(database, lease, services.get(NodeKey))
+    async with database.unit_of_work(lease.tenant_id) as uow:
         job = await leases.hold(uow, lease)
         quote = await uow.session.get_one(Quote, job.quote_id)
         return Work(
@@ -165,12 +168,12 @@ async def _load_work(services: Services, lease: Lease) -> Work:
             base_model=await uow.session.get_one(BaseModel, quote.base_model_id),
             adapter=await uow.session.get_one(Adapter, job.adapter_id),
             checkpoint=await leases.newest_checkpoint(uow, job.id),
-            checkpoint_key=await services.get(Keyring).open_data_key(uow, job.data_key_id),
+            keys=keys,
         )
 
 
 async def _load_rows(services: Services, lease: Lease, work: Work) -> tuple[list[TokenizedRow], list[TokenizedRow]]:
-    conversations = await load_conversations(services, lease.tenant_id, work.data_set)
+    conversations = await load_conversations(services, lease.tenant_id, work.data_set, work.keys.data_set)
     folder = await asyncio.to_thread(services.get(BaseModelFiles).tokenizer_folder, work.base_model)
     rows = await asyncio.to_thread(tokenize_rows, folder, work.spec.max_length, conversations)
     return split_rows(rows, work.spec.seed)
@@ -178,7 +181,7 @@ async def _load_rows(services: Services, lease: Lease, work: Work) -> tuple[list
 
 async def _resume(services: Services, work: Work, checkpoint: Checkpoint, trainer: QLoRATrainer) -> None:
     sealed = await services.get(ObjectStorage).get(checkpoint.object_path)
-    content = unseal(work.checkpoint_key, checkpoint.object_path.encode(), sealed)
+    content = unseal(work.keys.checkpoints, checkpoint.object_path.encode(), sealed)
     if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
         raise CheckpointRefused("the stored checkpoint isn't the one that was committed")
     await asyncio.to_thread(lambda: trainer.load_state(parse_checkpoint(content)))
@@ -187,7 +190,7 @@ async def _resume(services: Services, work: Work, checkpoint: Checkpoint, traine
 async def _save_checkpoint(services: Services, lease: Lease, work: Work, trainer: QLoRATrainer) -> None:
     content = await asyncio.to_thread(lambda: dump_checkpoint(trainer.state()))
     path = f"attempts/{lease.job_id}/{lease.token}/checkpoint-{trainer.steps_done}"
-    await services.get(ObjectStorage).put(path, seal(work.checkpoint_key, path.encode(), content))
+    await services.get(ObjectStorage).put(path, seal(work.keys.checkpoints, path.encode(), content))
     async with services.get(Database).unit_of_work(lease.tenant_id) as uow:
         await leases.commit_checkpoint(
             uow,
@@ -225,12 +228,11 @@ async def _evaluate(
 async def _publish(
     services: Services, lease: Lease, work: Work, trainer: QLoRATrainer, metrics: dict[str, float]
 ) -> None:
-    """Build, sign and store the version's files under the attempt's path; the commit promotes them."""
+    """Build, have signed and store the version's files under the attempt's path; the commit promotes them."""
     database, storage = services.get(Database), services.get(ObjectStorage)
     async with database.unit_of_work(lease.tenant_id) as uow:
         numbers = select(func.coalesce(func.max(AdapterVersion.number), 0))
         number = 1 + await uow.session.scalar(numbers.where(AdapterVersion.adapter_id == work.adapter.id))  # type: ignore[operator]
-        signer = await services.get(Keyring).signer(uow)
         now = uow.now()
     description = AdapterDescription(
         name=work.adapter.name,
@@ -242,7 +244,7 @@ async def _publish(
         created_at=now,
     )
     exported: ExportedAdapter = await asyncio.to_thread(build_adapter, trainer, description)
-    signature = canonical_json(signer.sign(exported.manifest_bytes, SIGNATURE_CONTEXT))
+    signature = await request_signature(database, lease, exported.manifest_bytes)
     files = {**exported.files, SIGNATURE_NAME: signature}
     prefix = f"attempts/{lease.job_id}/{lease.token}/adapter"
     for name, content in files.items():

@@ -1,6 +1,7 @@
-"""Keys and what they protect: HPKE key pairs of tenants, data keys, sealing, signatures.
+"""Keys and what they protect: root keys, HPKE key pairs of tenants, data keys, sealing, secrets, signatures, erasure.
 
-Owns the tables `tenant_keys`, `data_keys` and `signing_keys`. Knows nothing of what is sealed or signed.
+Owns the tables `tenant_keys`, `data_keys`, `secrets`, `erasures` and `signing_keys`. Knows nothing of what is sealed or
+signed.
 
-    root key (file or environment) seals -> a tenant's private key, which unwraps -> data keys, which seal -> data
+    root keys (settings or AWS KMS) seal -> a tenant's private keys, which unwrap -> data keys, which seal -> data
 """

@@ -1,18 +1,26 @@
-"""AES-256-GCM over streams of any length, in chunks, so that neither side ever holds the whole.
+"""AES-256-GCM: over small values whole, over streams of any length in chunks, so that neither side holds the whole.
 
-The construction is STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: "Online Authenticated-Encryption and its
+A value is 1 byte of format, 12 random bytes of nonce, and the ciphertext with its 16-byte tag.
+
+The construction for streams is STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: "Online Authenticated-Encryption and its
 Nonce-Reuse Misuse-Resistance", CRYPTO 2015): the nonce of a chunk is a random prefix, its number and whether it is the
 last, so chunks can't be dropped, repeated, reordered or cut off unnoticed. Layout: 4 bytes of magic, 7 bytes of nonce
 prefix, then chunks of 65,536 bytes of plaintext, each followed by its 16-byte tag; the last may be shorter.
+
+What does not open is refused by `refuse`, whatever it is: so every refusal is logged and counted.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Literal, NoReturn
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from opentelemetry import metrics
 
 from tunery.core.errors import DomainError
+from tunery.core.logs import get_logger
 
 MAGIC = b"TNS1"
 CHUNK = 64 * 1024
@@ -22,11 +30,51 @@ _TAG_BYTES = 16
 _SEALED_CHUNK = CHUNK + _TAG_BYTES
 _HEADER_BYTES = len(MAGIC) + _PREFIX_BYTES
 
+VALUE_FORMAT = b"\x01"
+_NONCE_BYTES = 12
+_VALUE_HEADER_BYTES = len(VALUE_FORMAT) + _NONCE_BYTES
+
+Sealed = Literal["value", "stream", "data key", "tenant key", "signing key"]
+"""What can be refused."""
+
+log = get_logger(__name__)
+_refused = metrics.get_meter("tunery").create_counter(
+    "tunery.unsealing.refused", description="Sealed bytes that did not open: torn, changed, moved, or under another key"
+)
+
 
 class UnsealingFailed(DomainError):
     """The sealed bytes are torn, changed, or were sealed under another key or for another place."""
 
     code = "UNSEALING_FAILED"
+
+
+def refuse(what: Sealed, context: bytes, reason: str) -> NoReturn:
+    """Log and count a refusal, raise it as UnsealingFailed. `context`: where the bytes belong, which is no secret."""
+    log.warning("unsealing refused", what=what, context=context.decode(errors="replace"), reason=reason)
+    _refused.add(1, {"what": what})
+    raise UnsealingFailed(reason) from None
+
+
+def place(table: str, column: str, row: UUID) -> bytes:
+    """Where a sealed value stands: what `seal_value` binds it to."""
+    return f"{table}/{column}/{row}".encode()
+
+
+def seal_value(key: bytes, place: bytes, data: bytes) -> bytes:
+    """Seal a small value; it takes 29 bytes more. Under one key up to 2^32 of them, as NIST SP 800-38D bounds it."""
+    nonce = os.urandom(_NONCE_BYTES)
+    return VALUE_FORMAT + nonce + AESGCM(key).encrypt(nonce, data, place)
+
+
+def unseal_value(key: bytes, place: bytes, sealed: bytes, *, what: Sealed = "value") -> bytes:
+    """The value. Raises UnsealingFailed for another key or place, and for changed bytes."""
+    if sealed[:1] != VALUE_FORMAT or len(sealed) < _VALUE_HEADER_BYTES + _TAG_BYTES:
+        refuse(what, place, "these bytes are no sealed value")
+    try:
+        return AESGCM(key).decrypt(sealed[1:_VALUE_HEADER_BYTES], sealed[_VALUE_HEADER_BYTES:], place)
+    except InvalidTag:
+        refuse(what, place, "the sealed value does not open")
 
 
 class Sealer:
@@ -71,17 +119,41 @@ def seal(key: bytes, context: bytes, data: bytes) -> bytes:
 
 def unseal(key: bytes, context: bytes, sealed: bytes) -> bytes:
     """The plaintext. Raises UnsealingFailed."""
-    unsealer = _Unsealer(key, context)
-    return b"".join([*unsealer.update(sealed), unsealer.finalize()])
+    try:
+        return _unseal(key, context, sealed)
+    except _DoesNotOpen as error:
+        refuse("stream", context, str(error))
+
+
+def unseal_with_any(keys: Iterable[bytes], context: bytes, sealed: bytes, *, what: Sealed) -> bytes:
+    """The plaintext, under whichever of the keys it was sealed. Raises UnsealingFailed when it was none of them."""
+    for key in keys:
+        try:
+            return _unseal(key, context, sealed)
+        except _DoesNotOpen:
+            continue
+    refuse(what, context, "the sealed bytes do not open under any key that is here")
 
 
 async def unseal_stream(key: bytes, context: bytes, sealed: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The plaintext in chunks of at most 65,536 bytes. Raises UnsealingFailed, at the latest at the end."""
     unsealer = _Unsealer(key, context)
-    async for part in sealed:
-        for chunk in unsealer.update(part):
-            yield chunk
-    yield unsealer.finalize()
+    try:
+        async for part in sealed:
+            for chunk in unsealer.update(part):
+                yield chunk
+        yield unsealer.finalize()
+    except _DoesNotOpen as error:
+        refuse("stream", context, str(error))
+
+
+def _unseal(key: bytes, context: bytes, sealed: bytes) -> bytes:
+    unsealer = _Unsealer(key, context)
+    return b"".join([*unsealer.update(sealed), unsealer.finalize()])
+
+
+class _DoesNotOpen(Exception):
+    """Not refused yet: another key may open it."""
 
 
 class _Unsealer:
@@ -98,7 +170,7 @@ class _Unsealer:
             if len(self._pending) < _HEADER_BYTES:
                 return []
             if self._pending[: len(MAGIC)] != MAGIC:
-                raise UnsealingFailed("these bytes were not sealed by Tunery")
+                raise _DoesNotOpen("these bytes were not sealed by Tunery")
             self._prefix = bytes(self._pending[len(MAGIC) : _HEADER_BYTES])
             del self._pending[:_HEADER_BYTES]
         chunks = []
@@ -112,11 +184,11 @@ class _Unsealer:
 
     def _open(self, chunk: bytes, *, last: bool) -> bytes:
         if self._prefix is None:
-            raise UnsealingFailed("the sealed bytes end before their header does")
+            raise _DoesNotOpen("the sealed bytes end before their header does")
         try:
             opened = self._cipher.decrypt(_nonce(self._prefix, self._number, last=last), chunk, self._context)
         except InvalidTag:
-            raise UnsealingFailed(f"chunk {self._number} of the sealed bytes does not open") from None
+            raise _DoesNotOpen(f"chunk {self._number} of the sealed bytes does not open") from None
         self._number += 1
         return opened
 

@@ -45,6 +45,8 @@ EMBEDDED = {
     "stripe_secret_key": None,
     "root_key": None,
     "root_key_file": None,
+    "installation_secret": None,
+    "node_token": None,
 }
 """Whatever the settings name: the demo never touches services that hold anything of value."""
 

@@ -25,6 +25,7 @@ MARKER = "tunery.json"
 INITIALISING = "initialising"
 LOCK = "lock"
 RUNTIME = "runtime.json"
+ROOT_KEYS = "root-key"
 
 
 class DataFolder:
@@ -76,11 +77,21 @@ class DataFolder:
 
     @property
     def root_key_file(self) -> Path:
-        """Created on first use: 32 random bytes in base64."""
-        file = self.secret_file("root-key")
+        """Root keys in base64, the newest first, one a line. The first is made on first use."""
+        file = self.secret_file(ROOT_KEYS)
         if not file.exists():
-            write_private(file, base64.b64encode(secrets.token_bytes(32)).decode())
+            write_private(file, random_key())
         return file
+
+    @property
+    def installation_secret(self) -> str:
+        """32 bytes in base64, made on first use. (In folders from before there was one, that changes the passwords of
+        the database's roles, which each start sets.)
+        """
+        file = self.secret_file("installation-secret")
+        if not file.exists():
+            write_private(file, random_key())
+        return file.read_text().strip()
 
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
@@ -198,6 +209,28 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def root_key_file_of(path: Path) -> Path:
+    """Where a data folder has its root keys. It has an installation's secret as well, as soon as they are used."""
+    return path.absolute() / "secrets" / ROOT_KEYS
+
+
+def add_root_key(path: Path) -> None:
+    """Put a new root key before those of the data folder, whether it is in use or not. Raises DataFolderError."""
+    file = root_key_file_of(path)
+    try:
+        keys = file.read_text()
+    except OSError as error:
+        raise DataFolderError(
+            f"{file} can't be read ({error.strerror}): is {path.absolute()} the data folder of `tunery up`?"
+        ) from None
+    write_private(file, f"{random_key()}\n{keys}")
+
+
+def random_key() -> str:
+    """32 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def read_or_create_secret(path: Path, prefix: str = "") -> str:

@@ -19,17 +19,25 @@ PYTHONPATH = str(Path(tunery.__file__).parent.parent)
 
 @dataclass(frozen=True)
 class Program:
-    """A process of Tunery itself, started again when it ends. Without the package it `needs` it is left out."""
+    """A process of Tunery itself, started again when it ends. Without the package it `needs` it is left out. The
+    settings that are `withheld` from it are none of its business.
+    """
 
     name: str
     command: tuple[str, ...]
     needs: str | None = None
+    withheld: frozenset[str] = frozenset()
 
+
+NOT_FOR_NODES = frozenset(
+    {"root_key", "root_key_file", "installation_secret", "stripe_secret_key", "stripe_webhook_secret", "embeddings"}
+)
+"""A node runs strangers' data through large libraries: it gets no key but those of the job that it leases."""
 
 PROGRAMS = (
     Program("api", (*PYTHON, "-m", "tunery.app.cli", "api")),
     Program("worker", (*PYTHON, "-m", "tunery.app.cli", "worker")),
-    Program("node", (*PYTHON, "-m", "tunery.app.cli", "node"), needs="torch"),
+    Program("node", (*PYTHON, "-m", "tunery.app.cli", "node"), needs="torch", withheld=NOT_FOR_NODES),
 )
 
 
@@ -37,13 +45,13 @@ def start_program(program: Program, environment: dict[str, str], log: Path) -> G
     return GuardedProcess(program.name, program.command, log=log, environment=environment, stop_timeout=STOP_TIMEOUT)
 
 
-def program_environment(settings: Settings) -> dict[str, str]:
-    """The environment of Tunery's own processes: every setting except the owner's database URL, which only migrations
-    use. TUNERY_SUPERVISED keeps them from reading `.env`, which may name it again.
+def program_environment(program: Program, settings: Settings) -> dict[str, str]:
+    """The environment of one of Tunery's own processes: every setting except those withheld from it, and the owner's
+    database URL, which only migrations use. TUNERY_SUPERVISED keeps it from reading `.env`, which may name them again.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith("TUNERY_")}
     no_proxy = ",".join(filter(None, (inherited.get("NO_PROXY"), "127.0.0.1", "localhost")))
-    texts = setting_texts(settings, without={"database_url"})
+    texts = setting_texts(settings, without={"database_url", *program.withheld})
     return (
         inherited
         | {f"TUNERY_{name.upper()}": text for name, text in texts.items()}

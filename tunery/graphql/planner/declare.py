@@ -204,8 +204,8 @@ def node_root(resolver: Callable[..., Any], *, access: str, description: str) ->
     return _field(NodeRoot(), description, resolver, access)
 
 
-def operation(*, access: str, description: str) -> Callable[[Callable[..., Any]], Any]:
-    """A hand-written root field: query, mutation or subscription."""
+def operation(*, access: str, description: str, work: int = 0) -> Callable[[Callable[..., Any]], Any]:
+    """A hand-written root field: query, mutation or subscription. It costs `work` points beside its objects."""
 
     def decorate(resolver: Callable[..., Any]) -> Any:
         kind = strawberry.subscription if inspect.isasyncgenfunction(resolver) else strawberry.field
@@ -213,7 +213,7 @@ def operation(*, access: str, description: str) -> Callable[[Callable[..., Any]]
             resolver,
             description=_documented(description, access),
             directives=[Requires(permission=access)],
-            metadata={METADATA: Declared(permission=access)},
+            metadata={METADATA: Declared(permission=access, work=work)},
         )
 
     return decorate

@@ -24,6 +24,10 @@ PAGE = 20
 LARGEST_PAGE = 100
 MOST_ITEMS = "tunery_most"
 """A field's extension: how many entries its list may have, for the price."""
+OF_PAGE = "tunery_of_page"
+"""A field's extension: its list has as many entries as the field around it was asked for."""
+WORK_POINTS = "tunery_work"
+"""A field's extension: points beside those of its objects."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ class Declared:
     """Of root fields, what they require."""
     most: int | None = None
     """Of lists without a page size: what to reserve for (see `cost_of`)."""
+    of_page: bool = False
+    """Of lists: they hold what the field around them was asked for."""
+    work: int = 0
+    """Of hand-written root fields: points for what the answer's objects don't show."""
 
     @property
     def public(self) -> bool:

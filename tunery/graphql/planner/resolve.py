@@ -28,7 +28,9 @@ from tunery.graphql.planner.compile import TYPE_KEY
 from tunery.graphql.planner.keyset import Keys
 from tunery.graphql.planner.mapping import (
     MOST_ITEMS,
+    OF_PAGE,
     PAGE,
+    WORK_POINTS,
     Declared,
     Keyset,
     Many,
@@ -68,7 +70,7 @@ def _use_as_root(name: str, definition: GraphQLField) -> None:
         for argument, given in definition.args.items():
             if not _is_plain(given.type):
                 raise TypeError(f"{name}({argument}:) may have variables within, which the planner can't bind")
-    definition.extensions = {**definition.extensions, MOST_ITEMS: PAGE}
+    definition.extensions = {**definition.extensions, MOST_ITEMS: PAGE, WORK_POINTS: declared.work}
     written = definition.resolve if declared.source is None else _resolve_root(declared)
     assert written is not None, f"{name} has no resolver"  # noqa: S101
     if definition.subscribe is not None:
@@ -95,6 +97,8 @@ def _use_as_object(schema: GraphQLSchema, kind: GraphQLObjectType) -> None:
         most = PAGE if is_connection(definition.type) else declared.most if declared else None
         if most is not None:
             definition.extensions = {**definition.extensions, MOST_ITEMS: most}
+        if declared is not None and declared.of_page:
+            definition.extensions = {**definition.extensions, OF_PAGE: True}
 
 
 def _is_plain(kind: GraphQLInputType) -> bool:

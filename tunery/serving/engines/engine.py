@@ -1,6 +1,6 @@
 """What an inference engine does, whichever library generates the tokens."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +31,12 @@ class ContextLengthExceeded(InvalidInput):
 
 class EngineBusy(Unavailable):
     code = "ENGINE_BUSY"
+
+
+class EmbeddingModelUnusable(Unavailable):
+    """The embedding model's files aren't on this machine, or aren't the ones they should be."""
+
+    code = "EMBEDDING_MODEL_UNUSABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,33 @@ class Engine(Protocol):
         """Generate; the first delta is empty and says that the request was admitted. Closing stops the generation.
 
         Raises ModelNotLoaded, ContextLengthExceeded, EngineBusy, InvalidInput before the first delta.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTexts:
+    """Vectors of unit length in the texts' order, and how many tokens were read for them."""
+
+    vectors: list[list[float]]
+    tokens: int
+
+
+class EmbeddingEngine(Protocol):
+    @property
+    def model(self) -> str:
+        """The model's name on the wire."""
+        ...
+
+    @property
+    def most_tokens(self) -> int:
+        """How much of a text is read."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
+        """Embed texts, of each as much as the model reads. Cancelling stops the work soon.
+
+        Raises EmbeddingModelUnusable, EngineBusy.
         """
         ...
 

@@ -1,0 +1,155 @@
+"""Who is erased is gone: key, texts, name, and what search knew; the certificate says so and names nobody."""
+
+import asyncio
+import hashlib
+import json
+
+import pytest
+
+from tests.memory.conftest import rows_of
+from tests.memory.memories import NOTHING, all_said, known, recalled, said
+from tests.memory.test_forget import talked
+from tests.memory.test_sealed import seal
+from tunery.core import ids
+from tunery.core.database import Database
+from tunery.core.errors import NotFound
+from tunery.core.events import Events
+from tunery.memory.erase import erase_subject
+from tunery.memory.sweep import finish_erasures
+from tunery.tenants.erase import erase_tenant
+from tunery.vault.keyring import Keyring
+from tunery.vault.signatures import verify
+
+
+async def erase(services, tenant, subject="anna"):
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        return await erase_subject(uow, services.get(Keyring), subject, requested_by="key_test")
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_an_erased_subject_is_gone_from_every_table(services, tenant, owner, embeddings, sealed):
+    if sealed:
+        await seal(services, tenant)
+    talk = await talked(services, tenant, "I like tea")
+    first = await said(services, tenant, "likes green tea and dark bread", conversation_id=talk)
+    await said(services, tenant, "really likes the green tea and dark bread")
+    await said(services, tenant, "likes coffee", subject="bert")
+    key = await owner.fetchrow(
+        "SELECT k.* FROM data_keys k JOIN subjects s ON s.data_key_id = k.id WHERE s.id = $1", first.subject_id
+    )
+    erasure = await erase(services, tenant)
+    assert await rows_of(owner, tenant) == {
+        "subjects": 2, "memories": 1, "conversations": 0, "memory_index": 0 if sealed else 1
+    }  # fmt: skip
+    row = await owner.fetchrow("SELECT * FROM subjects WHERE id = $1", first.subject_id)
+    assert (row["digest"], row["sealed_name"], row["erased_at"] is not None) == (None, None, True)
+    assert await owner.fetchval("SELECT wrapped_key FROM data_keys WHERE id = $1", key["id"]) is None
+    with pytest.raises(NotFound, match="there is no subject 'anna'"):
+        await recalled(services, tenant, "tea")
+    assert await recalled(services, tenant, "coffee", "bert") == ["likes coffee"]
+
+    certificate = json.loads(erasure.certificate)
+    assert certificate["subject"] == ids.encode("subject", first.subject_id)
+    assert (certificate["scope"], certificate["requested_by"]) == ("subject", "key_test")
+    assert [key["fingerprint"] for key in certificate["destroyed"]] == [key["fingerprint"]]
+    assert certificate["deleted"] == {"conversations": 1, "memories": 2, "memory_index": 0 if sealed else 1}
+    assert b"anna" not in erasure.certificate
+    public = await owner.fetchval("SELECT public_key FROM signing_keys ORDER BY created_at DESC LIMIT 1")
+    verify(erasure.certificate, erasure.signature, public, "tunery-erasure/1")
+
+
+async def test_certificates_are_a_chain(services, tenant, embeddings):
+    for subject in ("anna", "bert"):
+        await said(services, tenant, "likes tea", subject=subject)
+    first, second = await erase(services, tenant), await erase(services, tenant, "bert")
+    assert (first.number, second.number) == (1, 2)
+    assert json.loads(second.certificate)["previous"] == hashlib.sha256(first.certificate).hexdigest()
+
+
+async def test_an_erased_name_is_a_new_person(services, tenant, embeddings):
+    first = await said(services, tenant, "likes tea")
+    await erase(services, tenant)
+    second = await said(services, tenant, "likes coffee")
+    assert (second.subject_id != first.subject_id, second.outcome) == (True, "stored")
+    assert set(await known(services, tenant)) == {"likes coffee"}
+
+
+@pytest.mark.parametrize("subject", ["nobody", "anna"])
+async def test_an_unknown_or_erased_subject_is_not_found(services, tenant, owner, embeddings, subject):
+    await said(services, tenant, "likes tea")
+    await erase(services, tenant)
+    with pytest.raises(NotFound, match=f"there is no subject '{subject}'"):
+        await erase(services, tenant, subject)
+    assert await owner.fetchval("SELECT count(*) FROM erasures WHERE tenant_id = $1", tenant.tenant_id) == 1
+
+
+async def test_another_tenant_s_subject_is_not_found(services, tenant, sign_up, owner, embeddings):
+    other = await sign_up("Other")
+    await said(services, tenant, "likes tea")
+    with pytest.raises(NotFound):
+        await erase(services, other)
+    assert await recalled(services, tenant, "tea") == ["likes tea"]
+
+
+async def test_who_remembers_while_somebody_is_erased_leaves_nothing_half(services, tenant, owner, embeddings):
+    for _ in range(5):
+        await said(services, tenant, "likes tea")
+        results = await asyncio.gather(
+            erase(services, tenant), *(said(services, tenant, f"note {number}") for number in range(4)),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [result for result in results if isinstance(result, Exception)] == []
+        orphans = await owner.fetchval(
+            "SELECT count(*) FROM memories m JOIN subjects s ON s.id = m.subject_id"
+            " WHERE m.tenant_id = $1 AND s.erased_at IS NOT NULL",
+            tenant.tenant_id,
+        )
+        assert orphans == 0
+        counts = await rows_of(owner, tenant)
+        assert counts["memories"] == counts["memory_index"]
+
+
+async def test_what_a_restored_backup_brings_back_is_removed(services, tenant, owner, embeddings):
+    """Its rows are there again; the key, which has a backup of its own, is not."""
+    await talked(services, tenant, "I like tea")
+    first = await said(services, tenant, "likes tea")
+    await said(services, tenant, "likes coffee", subject="bert")
+    await owner.execute(
+        "UPDATE data_keys SET wrapped_key = NULL, destroyed_at = now()"
+        " WHERE id = (SELECT data_key_id FROM subjects WHERE id = $1)",
+        first.subject_id,
+    )
+    with pytest.raises(NotFound, match="there is no subject"):
+        await recalled(services, tenant, "tea")
+    assert await recalled(services, tenant, "tea", None, k=2) == ["likes coffee"]
+    assert await finish_erasures(services) == 1
+    assert await rows_of(owner, tenant) == {"subjects": 2, "memories": 1, "conversations": 0, "memory_index": 1}
+    assert await finish_erasures(services) == 0
+    assert (await said(services, tenant, "likes tea")).outcome == "stored"
+
+
+async def test_erasing_what_a_backup_brought_back_deletes_it_too(services, tenant, owner, embeddings):
+    first = await said(services, tenant, "likes tea")
+    await owner.execute(
+        "UPDATE data_keys SET wrapped_key = NULL, destroyed_at = now()"
+        " WHERE id = (SELECT data_key_id FROM subjects WHERE id = $1)",
+        first.subject_id,
+    )
+    certificate = json.loads((await erase(services, tenant)).certificate)
+    assert (certificate["destroyed"], certificate["deleted"]["memories"]) == ([], 1)
+
+
+async def test_erasing_a_tenant_leaves_nothing_of_this_room(services, sign_up, owner, embeddings):
+    tenant, other = await sign_up("Gone"), await sign_up("Other")
+    await all_said(services, tenant, "likes tea", "likes coffee")
+    await talked(services, tenant, "hello", subject="bert")
+    await said(services, other, "likes tea")
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        erasure = await erase_tenant(
+            uow, services.get(Events), services.get(Keyring), tenant.identity, confirm=tenant.slug
+        )
+    deleted = json.loads(erasure.certificate)["deleted"]
+    expected = {"subjects": 2, "memories": 2, "conversations": 1, "memory_index": 2, "memory_stores": 1}
+    assert {table: deleted[table] for table in expected} == expected
+    assert await rows_of(owner, tenant) == NOTHING
+    assert await recalled(services, other, "tea") == ["likes tea"]

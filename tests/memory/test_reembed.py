@@ -1,0 +1,226 @@
+"""Vectors that are missing are made in the background, and a store moves to another model while it is used."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.memory.conftest import MODEL, rows_of, with_models
+from tests.memory.memories import all_said, known, recalled, said
+from tests.memory.test_sealed import seal, store_of
+from tests.serving.loopback import eventually
+from tunery.app.compose import compose
+from tunery.core.errors import Unavailable
+from tunery.core.services import Services
+from tunery.memory import reembed
+from tunery.memory.recall import recall
+from tunery.memory.reembed import embed_missing, mend_store
+
+NEW = "test/words:2"
+TEXTS = ("drinks oolong every morning", "owns a blue bicycle", "was born in March")
+
+
+@pytest.fixture
+async def newer(settings, clock, embedding_server) -> AsyncIterator[Services]:
+    """The installation after its operator put another model before the old one."""
+    async with compose(with_models(settings, embedding_server, NEW, MODEL), clock) as services:
+        yield services
+
+
+@pytest.fixture
+async def newest_alone(settings, clock, embedding_server) -> AsyncIterator[Services]:
+    """The installation after its operator replaced the old one."""
+    async with compose(with_models(settings, embedding_server, NEW), clock) as services:
+        yield services
+
+
+async def models_of(owner, tenant) -> dict[str, int]:
+    rows = await owner.fetch(
+        "SELECT embedding_model, count(embedding) AS vectors FROM memory_index WHERE tenant_id = $1 GROUP BY 1",
+        tenant.tenant_id,
+    )
+    return {row["embedding_model"]: row["vectors"] for row in rows}
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_what_came_without_a_model_is_embedded_later(services, tenant, owner, embeddings, sealed):
+    if sealed:
+        await seal(services, tenant)
+    embeddings.away = True
+    await all_said(services, tenant, *TEXTS)
+    with pytest.raises(Unavailable):
+        await embed_missing(services)
+    embeddings.away = False
+    assert await mend_store(services, tenant.tenant_id) == 3
+    found = await recall(services, tenant.tenant_id, "blue bicycle", subject="anna")
+    assert found.legs == ("vector", "terms", "recency")
+    assert found.memories[0].legs["vector"] == 1
+    assert await models_of(owner, tenant) == ({} if sealed else {MODEL: 3})
+    assert not (await store_of(owner, tenant))["incomplete"]
+    asked = len(embeddings.asked)
+    assert await mend_store(services, tenant.tenant_id) == 0
+    assert len(embeddings.asked) == asked
+
+
+async def test_a_near_duplicate_is_noticed_when_its_vector_comes(services, tenant, owner, embeddings):
+    first = await said(services, tenant, "likes green tea and dark bread", importance=0.1)
+    embeddings.away = True
+    late = await said(services, tenant, "really likes the green tea and dark bread", importance=0.9)
+    assert (late.outcome, late.embedded) == ("stored", False)
+    await said(services, tenant, "likes green tea and 7 dark bread")
+    embeddings.away = False
+    await mend_store(services, tenant.tenant_id)
+    memories = await known(services, tenant)
+    assert memories["really likes the green tea and dark bread"].merged_into == first.id
+    kept = memories["likes green tea and dark bread"]
+    assert (kept.seen, kept.importance) == (2, 0.9)
+    assert memories["likes green tea and 7 dark bread"].merged_into is None
+    assert (await rows_of(owner, tenant))["memory_index"] == 2
+    assert "really likes the green tea and dark bread" not in await recalled(services, tenant, "tea")
+
+
+async def test_texts_that_the_model_does_not_take_are_asked_about_once(services, tenant, owner, embeddings):
+    embeddings.away = True
+    await all_said(services, tenant, "fine", "too long for it")
+    embeddings.away = False
+    embeddings.refused = {"too long for it"}
+    assert await mend_store(services, tenant.tenant_id) == 1
+    assert not (await store_of(owner, tenant))["incomplete"]
+    asked = len(embeddings.asked)
+    await embed_missing(services)
+    assert len(embeddings.asked) == asked
+    assert set(await recalled(services, tenant, "long")) == {"fine", "too long for it"}
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_store_moves_to_a_new_model_while_it_is_used(
+    services, newer, tenant, owner, embeddings, sealed, monkeypatch
+):
+    """Killed in every batch; recall has all three legs all the time."""
+    monkeypatch.setattr(reembed, "BATCH", 2)
+    if sealed:
+        await seal(services, tenant)
+    texts = [f"{text} {number}" for number in range(4) for text in TEXTS]
+    for text in texts:
+        await said(services, tenant, text)
+    embeddings.dimensions_of = {MODEL: 48, NEW: 20}
+    sound, rounds = reembed._Mending._write, 0
+
+    async def write_one_batch_and_die(self, *arguments):
+        await sound(self, *arguments)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(reembed._Mending, "_write", write_one_batch_and_die)
+    while True:
+        found = await recall(newer, tenant.tenant_id, "blue bicycle 2", subject="anna", k=12)
+        assert found.legs == ("vector", "terms", "recency")
+        assert {one.memory.text for one in found.memories} == set(texts)
+        # Sealed, each memory has a vector of one of the models: their places are shuffled into each other.
+        best = [one for one in found.memories if one.legs["vector"] <= 1 + sealed][: 1 + sealed]
+        assert "owns a blue bicycle 2" in [one.memory.text for one in best]
+        assert all("vector" in one.legs for one in found.memories), "each has a vector of the model that is asked"
+        store = await store_of(owner, tenant)
+        if rounds < 6:
+            assert store["embedding_model"] == MODEL
+        if rounds == 6:
+            monkeypatch.setattr(reembed._Mending, "_write", sound)
+        if store["embedding_model"] == NEW and not store["incomplete"]:
+            break
+        rounds += 1
+        assert rounds < 20
+        await asyncio.gather(mend_store(newer, tenant.tenant_id), return_exceptions=True)
+    assert rounds > 6
+    assert (await store_of(owner, tenant))["dimensions"] == (None if sealed else 20)
+    if sealed:
+        models = await owner.fetch(
+            "SELECT DISTINCT embedding_model FROM memories WHERE tenant_id = $1", tenant.tenant_id
+        )
+        assert [row[0] for row in models] == [NEW]
+    else:
+        assert await models_of(owner, tenant) == {NEW: len(texts)}
+    assert (await said(newer, tenant, "one more")).embedded
+
+
+async def test_what_is_remembered_during_the_move_is_not_lost(services, newer, tenant, owner, embeddings, monkeypatch):
+    embeddings.dimensions_of = {MODEL: 48, NEW: 20}
+    await all_said(services, tenant, *TEXTS)
+    sound, late = reembed.lock_store_for_move, []
+
+    async def remember_before(uow, *arguments):
+        if not late:
+            late.append(await said(newer, tenant, "came late"))
+        await sound(uow, *arguments)
+
+    monkeypatch.setattr(reembed, "lock_store_for_move", remember_before)
+    await mend_store(newer, tenant.tenant_id)
+    assert late[0].outcome == "stored"
+    assert await models_of(owner, tenant) == {NEW: 4}
+    found = await recall(newer, tenant.tenant_id, "came late", subject="anna", k=1)
+    assert found.memories[0].legs["vector"] == 1
+
+
+async def test_when_the_old_model_is_gone_words_and_age_remain_until_the_move_is_done(
+    services, newest_alone, tenant, owner, embeddings
+):
+    embeddings.dimensions_of = {MODEL: 48, NEW: 20}
+    await all_said(services, tenant, *TEXTS)
+    found = await recall(newest_alone, tenant.tenant_id, "blue bicycle", subject="anna")
+    assert found.legs == ("terms", "recency")
+    assert found.memories[0].memory.text == "owns a blue bicycle"
+    assert not (await said(newest_alone, tenant, "knows how to sail")).embedded
+    assert await mend_store(newest_alone, tenant.tenant_id) == 4
+    found = await recall(newest_alone, tenant.tenant_id, "blue bicycle", subject="anna")
+    assert found.legs == ("vector", "terms", "recency")
+    assert await models_of(owner, tenant) == {NEW: 4}
+
+
+async def test_the_index_that_a_backup_leaves_out_is_made_again(services, tenant, owner, embeddings):
+    await all_said(services, tenant, *TEXTS)
+    await said(services, tenant, "really was born in the March")
+    before = [await recalled(services, tenant, query) for query in ("bicycle", "oolong", "March")]
+    counts = await rows_of(owner, tenant)
+    await owner.execute("DELETE FROM memory_index WHERE tenant_id = $1", tenant.tenant_id)
+    await owner.execute("DELETE FROM memory_terms WHERE tenant_id = $1", tenant.tenant_id)
+    assert await recalled(services, tenant, "bicycle") == []
+    await embed_missing(services)
+    assert [await recalled(services, tenant, query) for query in ("bicycle", "oolong", "March")] == before
+    assert await rows_of(owner, tenant) == counts
+
+
+async def test_two_workers_do_not_embed_the_same(services, tenant, embeddings):
+    embeddings.away = True
+    await all_said(services, tenant, *TEXTS)
+    embeddings.away = False
+    embeddings.asked.clear()
+    embeddings.held = asyncio.Event()
+    first = asyncio.create_task(mend_store(services, tenant.tenant_id))
+    await eventually(lambda: bool(embeddings.asked))
+    assert await mend_store(services, tenant.tenant_id) == 0
+    embeddings.held.set()
+    assert await first == 3
+    assert embeddings.asked == [list(TEXTS)]
+
+
+async def test_one_store_that_can_t_be_mended_keeps_no_other_from_it(services, tenant, sign_up, owner, embeddings):
+    other = await sign_up("Other")
+    await said(services, tenant, "likes tea")
+    embeddings.away = True
+    await said(services, tenant, "likes coffee")
+    await said(services, other, "likes water")
+    embeddings.away = False
+    embeddings.dimensions = 20  # not what the first one has of that model
+    await embed_missing(services)
+    assert await models_of(owner, other) == {MODEL: 1}
+    assert (await store_of(owner, tenant))["incomplete"]
+    assert set(await known(services, tenant)) == {"likes tea", "likes coffee"}
+
+
+async def test_a_memory_that_does_not_open_stops_nothing_and_is_not_hidden(services, tenant, owner, embeddings):
+    embeddings.away = True
+    first, _ = await all_said(services, tenant, "likes tea", "likes coffee")
+    embeddings.away = False
+    await owner.execute("UPDATE memories SET sealed_content = 'x' WHERE id = $1", first.id)
+    assert await mend_store(services, tenant.tenant_id) == 1
+    assert await recalled(services, tenant, "coffee", k=1) == ["likes coffee"]
+    with pytest.raises(Exception, match=f"mem_{first.id.hex} does not open"):
+        await recalled(services, tenant, "coffee", k=2)

@@ -1,0 +1,219 @@
+"""A store in which nothing of a memory stands in the clear, and the ways to it and back."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import pytest
+
+from tests.memory.conftest import rows_of
+from tests.memory.memories import all_said, known, recalled, said
+from tunery.core.database import Database
+from tunery.core.errors import InvalidInput
+from tunery.memory import sealed_search, switch
+from tunery.memory.recall import recall
+from tunery.memory.reembed import embed_missing
+from tunery.memory.switch import move_memories, move_unfinished, set_search
+from tunery.vault.sealing import UnsealingFailed
+
+TEXTS = ("drinks oolong every morning", "owns a blue bicycle", "was born in March", "reads about bicycle repair")
+QUERIES = ("which bicycle", "morning tea", "oolong in March", "nothing of that", "blue")
+
+
+async def switch_to(services, tenant, search: str) -> None:
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        await set_search(uow, search)
+
+
+async def seal(services, tenant) -> None:
+    await switch_to(services, tenant, "sealed")
+    await move_memories(services, tenant.tenant_id)
+
+
+async def store_of(owner, tenant):
+    return await owner.fetchrow("SELECT * FROM memory_stores WHERE tenant_id = $1", tenant.tenant_id)
+
+
+async def test_a_sealed_store_keeps_neither_vectors_nor_words_in_the_clear(services, tenant, owner, embeddings):
+    await seal(services, tenant)
+    await all_said(services, tenant, *TEXTS)
+    assert (await rows_of(owner, tenant))["memory_index"] == 0
+    rows = await owner.fetch(
+        "SELECT sealed_embedding, embedding_model FROM memories WHERE tenant_id = $1", tenant.tenant_id
+    )
+    assert all(row["sealed_embedding"] and row["embedding_model"] for row in rows)
+    # 48 half floats, and what sealing takes: one byte of format, 12 of nonce, 16 of tag.
+    assert {len(row["sealed_embedding"]) for row in rows} == {2 * 48 + 29}
+    listed = "SELECT count(*) FROM memory_terms WHERE tenant_id = $1"
+    assert await owner.fetchval(listed, tenant.tenant_id) == 0
+
+
+async def test_both_ways_give_the_same_answers(services, tenant, sign_up, embeddings):
+    sealed = await sign_up("Sealed")
+    await seal(services, sealed)
+    for one in (tenant, sealed):
+        for text in TEXTS:
+            await said(services, one, text)
+    for query in QUERIES:
+        for k in (1, 3, 4):
+            found = [await recall(services, one.tenant_id, query, subject="anna", k=k) for one in (tenant, sealed)]
+            plain, hidden = [[(one.memory.text, one.legs, one.score) for one in answer.memories] for answer in found]
+            assert plain == hidden, query
+            assert found[0].legs == found[1].legs
+
+
+async def test_duplicates_facts_and_filters_work_on_sealed_memories(services, tenant, clock, embeddings):
+    await seal(services, tenant)
+    first = await said(services, tenant, "likes green tea and dark bread")
+    assert (await said(services, tenant, "likes green tea and dark bread")).outcome == "seen"
+    near = await said(services, tenant, "really likes the green tea and dark bread")
+    assert (near.outcome, near.merged_into) == ("merged", first.id)
+    rome = await said(services, tenant, "lives in Rome", key="home", valid_from=clock.now() - timedelta(days=9))
+    oslo = await said(services, tenant, "lives in Oslo", key="home")
+    assert oslo.closed == (rome.id,)
+    await said(services, tenant, "is away", agent="sales", kind="episode", ttl=timedelta(hours=1))
+    assert set(await recalled(services, tenant, "x")) == {"likes green tea and dark bread", "lives in Oslo", "is away"}
+    assert await recalled(services, tenant, "x", agent="sales", kinds=["episode"]) == ["is away"]
+    assert await recalled(services, tenant, "lives", k=1, as_of=clock.now() - timedelta(days=1)) == ["lives in Rome"]
+    clock.travel(timedelta(hours=2))
+    assert "is away" not in await recalled(services, tenant, "away")
+
+
+async def test_a_sealed_search_takes_a_subject(services, tenant, embeddings):
+    await seal(services, tenant)
+    await said(services, tenant, "likes tea")
+    with pytest.raises(InvalidInput, match="name the subject") as refused:
+        await recalled(services, tenant, "tea", None)
+    assert refused.value.field == "subject"
+
+
+async def test_a_sealed_search_opens_so_many_and_no_more(services, tenant, embeddings, monkeypatch):
+    monkeypatch.setattr(sealed_search, "MOST_OPENED", 3)
+    await seal(services, tenant)
+    await all_said(services, tenant, "one", "two", agent="sales")
+    await all_said(services, tenant, "three")
+    assert len(await recalled(services, tenant, "number")) == 3
+    await said(services, tenant, "four")
+    with pytest.raises(InvalidInput, match="narrow it by agent or kinds"):
+        await recalled(services, tenant, "number")
+    assert set(await recalled(services, tenant, "number", agent="sales")) == {"one", "two"}
+
+
+async def test_a_sealed_embedding_that_was_moved_does_not_open(services, tenant, owner, embeddings):
+    await seal(services, tenant)
+    one, other = await all_said(services, tenant, "likes tea", "owns a dog")
+    await owner.execute(
+        "UPDATE memories SET sealed_embedding = (SELECT sealed_embedding FROM memories WHERE id = $2) WHERE id = $1",
+        one.id,
+        other.id,
+    )
+    with pytest.raises(UnsealingFailed, match=f"mem_{one.id.hex} does not open"):
+        await recalled(services, tenant, "dog")
+
+
+async def test_switching_moves_everything_there_and_back(services, tenant, owner, embeddings):
+    for text in TEXTS:
+        await said(services, tenant, text)
+    before = [await recalled(services, tenant, query) for query in QUERIES]
+    counts = await rows_of(owner, tenant)
+    await switch_to(services, tenant, "sealed")
+    assert (await store_of(owner, tenant))["switching"]
+    assert await move_memories(services, tenant.tenant_id) == len(TEXTS)
+    assert await rows_of(owner, tenant) == {**counts, "memory_index": 0}
+    assert [await recalled(services, tenant, query) for query in QUERIES] == before
+    await switch_to(services, tenant, "open")
+    assert await move_memories(services, tenant.tenant_id) == len(TEXTS)
+    assert await rows_of(owner, tenant) == counts
+    assert not (await store_of(owner, tenant))["switching"]
+    sealed = "SELECT count(sealed_embedding) + count(embedding_model) FROM memories WHERE tenant_id = $1"
+    assert await owner.fetchval(sealed, tenant.tenant_id) == 0
+    assert [await recalled(services, tenant, query) for query in QUERIES] == before
+    asked = len(embeddings.asked)
+    await embed_missing(services)
+    assert len(embeddings.asked) == asked, "nothing was embedded anew"
+    assert await move_memories(services, tenant.tenant_id) == 0
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def dying(monkeypatch):
+    """Whoever moves memories dies in the middle of the second batch."""
+    sound = switch._lock
+
+    def begin():
+        batches = iter((True, False))
+
+        async def lock(*arguments):
+            if not next(batches):
+                raise Killed
+            return await sound(*arguments)
+
+        monkeypatch.setattr(switch, "_lock", lock)
+
+    return begin
+
+
+@pytest.mark.parametrize("search", ["sealed", "open"])
+async def test_recall_is_right_at_every_moment_of_a_switch(
+    services, tenant, owner, embeddings, monkeypatch, dying, search
+):
+    """Killed in each batch, with somebody remembering in between."""
+    monkeypatch.setattr(switch, "BATCH", 3)
+    if search == "open":
+        await seal(services, tenant)
+    texts = [f"{text} {number}" for number in range(4) for text in TEXTS]
+    for text in texts:
+        await said(services, tenant, text)
+    queries = (*QUERIES, "repair 2", "born 0")
+    before = [await recalled(services, tenant, query, k=5) for query in queries]
+    await switch_to(services, tenant, search)
+    kills = 0
+    while (await store_of(owner, tenant))["switching"]:
+        assert [await recalled(services, tenant, query, k=5) for query in queries] == before
+        dying()
+        with contextlib.suppress(Killed):
+            await move_memories(services, tenant.tenant_id)
+        kills += 1
+        if kills == 3:
+            for text in ("knows how to knit", "knows how to sail"):
+                await said(services, tenant, text)
+                assert (await recalled(services, tenant, text, k=1)) == [text]
+            before = [await recalled(services, tenant, query, k=5) for query in queries]
+    assert kills > 4
+    assert [await recalled(services, tenant, query, k=5) for query in queries] == before
+    assert (await rows_of(owner, tenant))["memory_index"] == (0 if search == "sealed" else len(texts) + 2)
+    assert len(await known(services, tenant)) == len(texts) + 2
+
+
+async def test_two_workers_and_writers_together_leave_nothing_behind(services, tenant, owner, embeddings, monkeypatch):
+    monkeypatch.setattr(switch, "BATCH", 7)
+    await all_said(services, tenant, *(f"note {number}" for number in range(60)))
+    await switch_to(services, tenant, "sealed")
+    await asyncio.gather(
+        move_memories(services, tenant.tenant_id),
+        move_memories(services, tenant.tenant_id),
+        *(said(services, tenant, f"late note {number}") for number in range(10)),
+    )
+    assert (await rows_of(owner, tenant))["memory_index"] == 0
+    sealed = "SELECT count(sealed_embedding) FROM memories WHERE tenant_id = $1"
+    assert await owner.fetchval(sealed, tenant.tenant_id) == 70
+
+
+async def test_a_switch_whose_task_was_lost_is_finished_by_the_sweep(services, tenant, owner, embeddings):
+    await said(services, tenant, "likes tea")
+    await switch_to(services, tenant, "sealed")
+    assert await move_unfinished(services) == 1
+    assert not (await store_of(owner, tenant))["switching"]
+    task = await owner.fetchrow(
+        "SELECT task, arguments FROM outbox WHERE tenant_id = $1 AND task LIKE 'memory%'", tenant.tenant_id
+    )
+    assert (task["task"], str(tenant.tenant_id) in task["arguments"]) == ("memory.move", True)
+
+
+async def test_a_wrong_way_to_search_is_refused(services, tenant, owner):
+    with pytest.raises(InvalidInput, match="'hidden' is none of open, sealed"):
+        await switch_to(services, tenant, "hidden")
+    assert await store_of(owner, tenant) is None

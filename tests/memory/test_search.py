@@ -1,0 +1,397 @@
+"""Search finds a tenant's own rows, all that match and the nearest first, and takes no longer for its neighbours."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from tests.conftest import SignedUpTenant
+from tests.memory.indexed import BEGINNING, DIMENSIONS, MODEL, IndexedTenant, Points, shelf_of_rows
+from tunery.core.database import Database
+from tunery.core.errors import InvalidInput
+from tunery.core.services import Services
+from tunery.memory import shelves
+from tunery.memory.fusion import fuse
+from tunery.memory.index import clear_index, remove_from_index, remove_subject_from_index, revise_in_index
+from tunery.memory.search import search
+from tunery.memory.search_statement import MOST_TERMS
+from tunery.memory.shelves import prepare_embedding_model
+from tunery.memory.stores import lock_store, open_store
+
+RARE = UUID(int=7)
+
+
+@pytest.fixture(params=["shared", "own"])
+def settle(request: pytest.FixtureRequest, services: Services) -> Callable[[IndexedTenant], Any]:
+    """Leaves the tenant's rows on the shared shelf, or moves them to one of its own."""
+
+    async def move(tenant: IndexedTenant) -> None:
+        if request.param == "own":
+            await move_to_own_shelf(services, tenant)
+
+    return move
+
+
+async def move_to_own_shelf(services: Services, tenant: IndexedTenant) -> None:
+    await shelves._begin(services.get(Database), tenant.tenant_id)
+    while await shelves._move_batch(services.get(Database), tenant.tenant_id):
+        pass
+    store = await tenant.store()
+    assert (store.shelf > 0, store.moving) == (True, False)
+
+
+async def test_the_nearest_are_found_as_if_all_had_been_compared(indexed, settle):
+    tenant, points = await indexed(), Points(1)
+    centres = points.anywhere(12)
+    for centre in centres[:10]:
+        await tenant.add(points.around(centre, 40))
+    await settle(tenant)
+    # Also far from all that the tenant has: there an index over vectors is at its worst.
+    for asked in [*points.around(centres[0], 5), *points.around(centres[11], 5), *points.anywhere(5)]:
+        assert tenant.similarities(asked, await tenant.nearest(asked)) == tenant.best_similarities(asked)
+
+
+async def test_rows_of_others_are_never_found(indexed, settle):
+    tenant, neighbour = await indexed(), await indexed()
+    points = Points(2)
+    [here, there] = points.anywhere(2)
+    mine = await tenant.add(points.around(here, 60), terms=[1])
+    theirs = await neighbour.add(points.around(there, 60), terms=[2], subject_id=RARE)
+    await settle(tenant)
+    for asked in (here, there, None):
+        assert {ranked.memory_id for ranked in await tenant.find(asked, 60, terms=[1, 2])} == set(mine)
+    assert await tenant.find(there, subject_id=RARE) == []
+    assert {ranked.memory_id for ranked in await neighbour.find(here, 60)} == set(theirs)
+
+
+FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "a person": {"subject_id": RARE},
+    "an agent": {"agent": "rare"},
+    "a kind": {"kinds": ("episode",)},
+    "some kinds": {"kinds": ("episode", "instruction")},
+    "all of them": {"subject_id": RARE, "agent": "rare", "kinds": ("episode",)},
+}
+
+
+@pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
+async def test_there_are_always_as_many_as_asked_for(indexed, settle, filters):
+    tenant, points = await indexed(), Points(3)
+    [dense, far] = points.anywhere(2)
+    await tenant.add(points.around(dense, 1500, spread=0.05))
+    matching = await tenant.add(
+        points.around(far, 30), subject_id=RARE, agent="rare", kind="episode", valid_from=BEGINNING
+    )
+    await settle(tenant)
+    for asked in (dense, far):
+        for limit in (1, 10, 30):
+            found = [ranked.memory_id for ranked in await tenant.find(asked, limit, **filters)]
+            assert len(found) == len(set(found)) == limit
+            if filters:
+                assert set(found) <= set(matching)
+                nearest = await tenant.nearest(asked, 10, **filters)
+                assert tenant.similarities(asked, nearest) == tenant.best_similarities(asked, 10, matching)
+
+
+async def test_only_what_holds_at_that_time_and_is_not_expired_is_found(indexed, settle, services):
+    tenant = await indexed()
+    [point] = Points(4).anywhere(1)
+    now, day = datetime.now(UTC), timedelta(days=1)
+    [always] = await tenant.add([point])
+    [ended] = await tenant.add([point], valid_to=now - day)
+    [begins] = await tenant.add([point], valid_from=now + day)
+    [ends] = await tenant.add([point], valid_to=now + day)
+    await tenant.add([point], expires_at=BEGINNING + day)
+    [expires] = await tenant.add([point], expires_at=BEGINNING + 36_500 * day)
+    await settle(tenant)
+
+    async def found(as_of: datetime) -> set[UUID]:
+        by_vector = {ranked.memory_id for ranked in await tenant.find(point, as_of=as_of)}
+        assert {ranked.memory_id for ranked in await tenant.find(None, as_of=as_of)} == by_vector
+        return by_vector
+
+    assert await found(now) == {always, ends, expires}
+    assert await found(now - 2 * day) == {always, ended, ends, expires}
+    assert await found(now + 2 * day) == {always, begins, expires}
+    assert await found(BEGINNING - day) == set()
+
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert await revise_in_index(uow, await lock_store(uow), [ends], valid_to=now - day, expires_at=None) == 1
+    assert await found(now) == {always, expires}
+
+
+async def test_rare_words_count_more_than_common_ones(indexed, settle):
+    tenant = await indexed()
+    common, rare, absent = 11, -(2**62), 33
+    commons = [memory_id for _ in range(20) for memory_id in await tenant.add([None], terms=[common])]
+    [both] = await tenant.add([None], terms=[common, rare, rare])
+    [only_rare] = await tenant.add([None], terms=[rare, 5])
+    await tenant.add([None] * 5, terms=[5])
+    await settle(tenant)
+    found = [
+        ranked for ranked in await tenant.find(None, 30, terms=[common, rare, absent, common]) if "terms" in ranked.legs
+    ]
+    found.sort(key=lambda ranked: ranked.legs["terms"])
+    # Of equal ones, the newest first.
+    assert [ranked.memory_id for ranked in found] == [both, only_rare, *reversed(commons)]
+    assert [ranked.legs["terms"] for ranked in found] == list(range(1, 23))
+    assert all("vector" not in ranked.legs for ranked in found)
+
+
+async def test_long_questions_are_searched_by_their_first_and_last_words(indexed, settle):
+    tenant = await indexed()
+    asked = list(range(1000, 1000 + 3 * MOST_TERMS))
+    [first] = await tenant.add([None], terms=asked[: MOST_TERMS // 2])
+    [last] = await tenant.add([None], terms=asked[-MOST_TERMS // 2 :])
+    await tenant.add([None], terms=[asked[len(asked) // 2]])
+    await settle(tenant)
+    found = [ranked.memory_id for ranked in await tenant.find(None, terms=asked) if "terms" in ranked.legs]
+    assert set(found) == {first, last}
+
+
+async def test_what_has_no_embedding_yet_is_found_by_words_and_age(indexed, settle):
+    tenant, points = await indexed(), Points(5)
+    await tenant.add(points.anywhere(20))
+    [waiting] = await tenant.add([None], terms=[42])
+    [point] = points.anywhere(1)
+    await settle(tenant)
+    [first, *others] = await tenant.find(point, 21, terms=[42])
+    assert (first.memory_id, first.legs) == (waiting, {"terms": 1, "recency": 1})
+    assert len(others) == 20
+    assert all("vector" in ranked.legs for ranked in others)
+
+
+async def test_an_embedding_of_another_length_is_refused(indexed, owner: asyncpg.Connection):
+    tenant, points = await indexed(), Points(6)
+    await tenant.add(points.anywhere(3))
+    longer = Points(6, DIMENSIONS + 1).anywhere(1)
+    for refused in (tenant.add(longer), tenant.find(longer[0])):
+        with pytest.raises(
+            InvalidInput, match=rf"wrong dimension: .* {DIMENSIONS} numbers here, this one has {DIMENSIONS + 1}"
+        ):
+            await refused
+    with pytest.raises(InvalidInput, match=r"wrong dimension: .* 32 numbers here, this one has 31"):
+        await tenant.add([points.anywhere(1)[0], points.anywhere(1)[0][1:]])
+    assert await shelf_of_rows(owner, tenant.tenant_id) == {0: 3}
+
+
+@pytest.mark.parametrize(
+    "embedding", [[0.0] * DIMENSIONS, [math.nan] * DIMENSIONS, [math.inf] * DIMENSIONS, [], [1.0] * 4001]
+)
+async def test_an_embedding_without_a_direction_is_refused(indexed, owner, embedding):
+    tenant = await indexed(dimensions=None)
+    for refused in (tenant.add([embedding]), tenant.find(embedding)):
+        with pytest.raises(InvalidInput) as error:
+            await refused
+        assert error.value.field == "embedding"
+    assert await shelf_of_rows(owner, tenant.tenant_id) == {}
+
+
+@pytest.mark.parametrize("model", ["", "it's", "a b", "a\\", "x" * 101, 'a"b', "a\nb", "a\x00", "%s", "ä"])
+async def test_the_name_of_a_model_is_no_way_into_the_statement(indexed, services, owner, model):
+    tenant = await indexed(model=model)
+    [point] = Points(7).anywhere(1)
+    with pytest.raises(InvalidInput):
+        await tenant.find(point)
+    with pytest.raises(Exception, match=r"embedding model|ck_memory_stores|invalid byte|without the name"):
+        await tenant.add([point])
+    with pytest.raises(InvalidInput):
+        await prepare_embedding_model(services, tenant.tenant_id, model, DIMENSIONS)
+    assert await shelf_of_rows(owner, tenant.tenant_id) == {}
+
+
+async def test_rows_of_another_model_are_left_out(indexed, settle, services):
+    """While memories are embedded anew, both models' rows lie side by side."""
+    tenant, points = await indexed(), Points(8)
+    [memory] = await tenant.add(points.anywhere(1), terms=[9])
+    await settle(tenant)
+    await prepare_embedding_model(services, tenant.tenant_id, "newer", 2 * DIMENSIONS)
+    newer = IndexedTenant(services, SignedUpTenant(tenant.tenant_id, "", "", None), "newer", 2 * DIMENSIONS)
+    longer = Points(8, 2 * DIMENSIONS)
+    await newer.add(longer.anywhere(1), memory_id=memory, terms=[9])
+    [point], [long_point] = points.anywhere(1), longer.anywhere(1)
+    for found in (
+        await tenant.find(point, terms=[9]),
+        await newer.find(long_point, terms=[9]),
+        await tenant.find(None),
+    ):
+        assert [ranked.memory_id for ranked in found] == [memory]
+    assert (await tenant.find(point, terms=[9]))[0].legs == {"vector": 1, "terms": 1, "recency": 1}
+    async with tenant.database.unit_of_work(tenant.tenant_id) as uow:
+        assert await remove_from_index(uow, await lock_store(uow), [memory], embedding_model=tenant.model) == 1
+    assert await tenant.find(point, terms=[9]) == []
+    assert (await newer.find(long_point, terms=[9]))[0].legs == {"vector": 1, "terms": 1, "recency": 1}
+
+
+@pytest.mark.parametrize("dimensions", [8, 384, 1024, 1150, 1536, 4000])
+async def test_rows_too_long_for_an_index_s_entry_are_found_as_well(indexed, settle, owner, dimensions):
+    """Around the length at which they no longer fit, too; written again, they stand there once."""
+    tenant, points = await indexed(dimensions=dimensions), Points(9, dimensions)
+    vectors = points.anywhere(6)
+    fits = max(0, (2704 - 256 - len(MODEL) - len("helperfact") - 2 * dimensions) // 8)
+    added = []
+    for vector, terms in zip(vectors, (0, 1, fits, fits + 1, 300, 5000), strict=True):
+        added += await tenant.add([vector], terms=range(1, terms + 1))
+    await tenant.add([vectors[-1]], memory_id=added[-1], terms=[1])
+    await settle(tenant)
+    kept = await owner.fetch("SELECT narrow FROM memory_index WHERE tenant_id = $1", tenant.tenant_id)
+    assert len(kept) == 6
+    assert {row["narrow"] for row in kept} == ({True, False} if dimensions < 1200 else {False})
+    for vector, memory_id in zip(vectors, added, strict=True):
+        found = await tenant.find(vector, 6, terms=[1])
+        assert found[0].legs["vector"] == 1 if found[0].memory_id == memory_id else True
+        assert (await tenant.nearest(vector, 1)) == [memory_id]
+        assert len(found) == 6
+    with_terms = [ranked for ranked in await tenant.find(vectors[0], 6, terms=[1]) if "terms" in ranked.legs]
+    assert {ranked.memory_id for ranked in with_terms} == set(added[1:]) - ({added[2]} if not fits else set())
+
+
+async def test_what_is_removed_is_found_no_more(indexed, settle, services, owner):
+    tenant, points = await indexed(), Points(10)
+    [first, second] = await tenant.add(points.anywhere(2), terms=[1])
+    of_person = await tenant.add(points.anywhere(3), terms=[1], subject_id=RARE)
+    await settle(tenant)
+    [point] = points.anywhere(1)
+
+    async def found() -> set[UUID]:
+        return {ranked.memory_id for ranked in await tenant.find(point, terms=[1])}
+
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert await remove_from_index(uow, await lock_store(uow), [first]) == 1
+    assert await found() == {second, *of_person}
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert await remove_subject_from_index(uow, await lock_store(uow), RARE) == 3
+    assert await found() == {second}
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert await clear_index(uow, await lock_store(uow)) == 1
+    assert await found() == set()
+    assert await owner.fetchval("SELECT count(*) FROM memory_terms WHERE tenant_id = $1", tenant.tenant_id) == 0
+
+
+async def test_a_search_that_was_overtaken_by_a_move_looks_again(indexed, services):
+    tenant, points = await indexed(), Points(11)
+    added = await tenant.add(points.anywhere(30))
+    [point] = points.anywhere(1)
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        outdated = await open_store(uow)
+        await move_to_own_shelf(services, tenant)
+        assert outdated.shelf == 0
+        found = await search(uow, outdated, tenant.query(point), 30)
+    assert {ranked.memory_id for ranked in found} == set(added)
+
+
+async def test_the_best_in_two_legs_comes_first_and_new_ones_fill_up():
+    one, two, three, new = (uuid4() for _ in range(4))
+    ranked = fuse({"vector": [one, two, three], "terms": [two], "recency": [new, three]}, 10)
+    assert [one.memory_id for one in ranked] == [two, three, one, new]
+    assert ranked[0].legs == {"vector": 2, "terms": 1}
+    assert ranked[0].score == pytest.approx(1 / 62 + 1 / 61)
+    assert [len(fuse({"vector": [one, two], "recency": [new]}, limit)) for limit in (1, 2, 5)] == [1, 2, 3]
+    assert fuse({}, 10) == []
+
+
+# What a search may tell of others by the time it takes: nothing. Counted rather than timed, so that it is exact.
+
+DENSE = 1500
+
+
+def work_of(plan: dict[str, Any]) -> tuple[float, int]:
+    """How many rows came out of all tables that were read, and how many pages were touched."""
+    rows = sum(
+        node["Actual Rows"] * node["Actual Loops"] + node.get("Rows Removed by Filter", 0)
+        for node in nodes_of(plan)
+        if "Relation Name" in node
+    )
+    return rows, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes_of(child)
+
+
+async def vacuum(owner: asyncpg.Connection, table: str) -> None:
+    """Until indexes alone tell what is visible. Whoever still looks at the past, autovacuum for one, is waited for."""
+    async with asyncio.timeout(60):
+        while True:
+            await owner.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {table}")
+            query = "SELECT relallvisible = relpages FROM pg_class WHERE oid = $1::regclass"
+            if await owner.fetchval(query, table):
+                return
+            await asyncio.sleep(0.2)
+
+
+@pytest.fixture
+async def shared_hnsw(owner: asyncpg.Connection) -> AsyncIterator[str]:
+    """What most do: one table with row-level security, one HNSW index over all tenants' vectors."""
+    await owner.execute(
+        f"""
+        CREATE TABLE shared_hnsw (tenant_id uuid, embedding halfvec({DIMENSIONS}));
+        CREATE INDEX ON shared_hnsw USING hnsw (embedding halfvec_ip_ops);
+        ALTER TABLE shared_hnsw ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE shared_hnsw FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own_rows ON shared_hnsw TO tunery_app
+            USING (tenant_id = (SELECT nullif(current_setting('tunery.tenant_id', true), '')::uuid));
+        GRANT SELECT ON shared_hnsw TO tunery_app;
+        """
+    )
+    yield "shared_hnsw"
+    await owner.execute("DROP TABLE shared_hnsw")
+
+
+async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
+    indexed, services, owner: asyncpg.Connection, shared_hnsw: str
+):
+    tenant, neighbour = await indexed(), await indexed()
+    points = Points(12)
+    [mine, theirs] = points.anywhere(2)
+    elsewhere = [-at for at in theirs]
+    own = points.around(mine, 300)
+    await tenant.add(own, terms=[1])
+
+    async def keep_shared(tenant_id: UUID, vectors: list[Any]) -> None:
+        await owner.execute("DELETE FROM shared_hnsw WHERE tenant_id = $1", tenant_id)
+        rows = [(tenant_id, str(list(vector))) for vector in vectors]
+        await owner.executemany("INSERT INTO shared_hnsw VALUES ($1, $2::text::halfvec)", rows)
+
+    async def explain_shared() -> dict[str, Any]:
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            for setting, value in {"hnsw.iterative_scan": "strict_order", "enable_seqscan": "off"}.items():
+                await uow.set_local(setting, value)
+            query = f"SELECT tenant_id FROM shared_hnsw ORDER BY embedding <#> '{list(theirs)}' LIMIT 10"
+            explained = text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {query}".replace(":", r"\:"))
+            for _ in range(2):
+                [plan] = await uow.session.scalar(explained)
+        return plan["Plan"]
+
+    await keep_shared(tenant.tenant_id, own)
+    for _ in range(5):  # of a table that is all one tenant's, PostgreSQL would read the whole
+        await (await indexed()).add(points.anywhere(400))
+    work = {}
+    for name, centre in {"empty": elsewhere, "dense": theirs}.items():
+        vectors = points.around(centre, DENSE, spread=0.1)
+        async with services.get(Database).unit_of_work(neighbour.tenant_id) as uow:
+            await clear_index(uow, await lock_store(uow))
+        await neighbour.add(vectors, terms=[1])
+        await keep_shared(neighbour.tenant_id, vectors)
+        for table in ("memory_shelves.shelf_0", shared_hnsw):
+            await vacuum(owner, table)
+        plan = await tenant.explain(theirs, terms=[1])
+        assert "Index Only Scan" in {node["Node Type"] for node in nodes_of(plan)}
+        work[name] = work_of(plan), work_of(await explain_shared())
+
+    (rows_when_empty, pages_when_empty), shared_when_empty = work["empty"]
+    (rows_when_dense, pages_when_dense), shared_when_dense = work["dense"]
+    assert rows_when_dense == rows_when_empty == pytest.approx(300, abs=2)
+    assert abs(pages_when_dense - pages_when_empty) <= 2
+    assert pages_when_dense < 100
+    # And the shared index does tell: this test can fail.
+    assert shared_when_dense[0] > 3 * shared_when_empty[0]
+    assert shared_when_dense[1] > 1.5 * shared_when_empty[1]

@@ -1,0 +1,158 @@
+"""A deployment with memory, through the unmodified `openai` client."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from scripted_engine import TOKENIZER, ScriptedEngine
+from serving_tenant import ServingTenant
+
+from tunery.core.database import Database
+from tunery.core.errors import NotFound
+from tunery.memory.erase import erase_subject
+from tunery.memory.recall import recall
+from tunery.serving.chat_memory import HEADING
+from tunery.serving.engines.embedding_engine import MiniLMEngine
+from tunery.vault.keyring import Keyring
+
+ServeNode = Callable[..., Awaitable[str]]
+ANNA, BEN = "anna@example.com", "ben@example.com"
+
+
+def ask(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "shop", "messages": [{"role": "user", "content": text}], "max_tokens": 8, **more}
+
+
+@pytest.fixture
+async def engine(serve_node: ServeNode) -> ScriptedEngine:
+    engine = ScriptedEngine(["Of ", "course."])
+    await serve_node(engine)
+    return engine
+
+
+def told(engine: ScriptedEngine) -> str:
+    """The system message of the last chat, '' when it had none."""
+    first = engine.asked[-1].messages[0]
+    return first["content"] if first["role"] == "system" else ""
+
+
+async def test_what_a_person_said_is_known_in_the_next_chat(tenant: ServingTenant, engine: ScriptedEngine) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    create = tenant.openai.chat.completions.create
+    first = await create(**ask("I am allergic to walnuts. Which cake can I have?", user=ANNA))
+    assert first.memory == {"used": [], "searched": [], "remembered": True}
+    assert told(engine) == ""
+
+    second = await create(**ask("Is there something without walnuts?", user=ANNA))
+    assert told(engine) == f"{HEADING}\n- I am allergic to walnuts."
+    assert engine.asked[-1].messages[1:] == ask("Is there something without walnuts?")["messages"]
+    [used] = second.memory["used"]
+    found = await recall(tenant.services, tenant.id, "walnuts", subject=ANNA, agent="shop", k=5)
+    assert used["id"].startswith("mem_")
+    assert [recalled.memory.text for recalled in found.memories] == ["I am allergic to walnuts."]
+    # What was told stands in the prompt, and is billed as it.
+    assert second.usage.prompt_tokens == len(TOKENIZER.encode_prompt(engine.asked[-1].messages))
+    (await tenant.books()).check()
+
+
+async def test_streams_say_it_in_the_first_chunk_and_remember_before_the_last(
+    tenant: ServingTenant, engine: ScriptedEngine
+) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    create = tenant.openai.chat.completions.create
+    await create(**ask("My parcel goes to the neighbour, please.", user=ANNA))
+    stream = await create(**ask("Where does my parcel go?", user=ANNA, stream=True))
+    chunks = [chunk async for chunk in stream]
+    assert [used["kind"] for used in chunks[0].memory["used"]] == ["episode"]
+    assert chunks[-1].memory["remembered"] is True
+    assert all("memory" not in chunk.model_extra for chunk in chunks[1:-1])
+
+
+async def test_nobody_is_told_what_somebody_else_said(
+    tenant: ServingTenant, other_tenant: ServingTenant, engine: ScriptedEngine
+) -> None:
+    for each in (tenant, other_tenant):
+        await each.deploy(memory=True, base_model_name="tunery/tiny")
+    await tenant.deploy("second", memory=True, base_model_name="tunery/tiny")
+    await tenant.openai.chat.completions.create(**ask("I live in Harbour Street.", user=ANNA))
+    for caller, more in (
+        (tenant, {"user": BEN}),
+        (tenant, {"user": ANNA, "model": "second"}),
+        (tenant, {}),
+        (other_tenant, {"user": ANNA}),
+    ):
+        answer = await caller.openai.chat.completions.create(**ask("Where do I live?", **more))
+        assert told(engine) == ""
+        assert (answer.model_extra or {}).get("memory", {}).get("used", []) == []
+
+
+async def test_a_deployment_without_memory_neither_recalls_nor_remembers(
+    tenant: ServingTenant, engine: ScriptedEngine
+) -> None:
+    await tenant.deploy()
+    answer = await tenant.openai.chat.completions.create(**ask("I live in Harbour Street.", user=ANNA))
+    assert "memory" not in (answer.model_extra or {})
+    with pytest.raises(NotFound):
+        await recall(tenant.services, tenant.id, "street", subject=ANNA, k=5)
+
+
+async def test_questions_and_short_words_are_not_remembered_but_the_turn_is_kept(
+    tenant: ServingTenant, engine: ScriptedEngine
+) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    await tenant.openai.chat.completions.create(**ask("Thanks! Do you have lamps?", user=ANNA))
+    found = await recall(tenant.services, tenant.id, "lamps", subject=ANNA, agent="shop", k=5)
+    assert found.memories == []
+
+
+async def test_what_bears_on_the_question_is_found_by_its_meaning(tenant: ServingTenant, serve_node: ServeNode) -> None:
+    """With the real model, in a node: no word of the question stands in what was said, and newer things were said."""
+    engine, embeddings = ScriptedEngine(["Of ", "course."]), MiniLMEngine()
+    await serve_node(engine, embeddings)
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    for said in (
+        "I am allergic to walnuts and almonds.",
+        "My parcels go to the neighbour, please.",
+        "I pay by bank transfer.",
+        "My living room has green wallpaper.",
+        "I work in a library downtown.",
+        "We moved here from Lisbon in spring.",
+        "Our cat is called Minka.",
+        "I like to read in the evening.",
+    ):
+        await tenant.openai.chat.completions.create(**ask(said, user=ANNA))
+    answer = await tenant.openai.chat.completions.create(**ask("Which snacks could be dangerous?", user=ANNA))
+    assert "vector" in answer.memory["searched"]
+    assert told(engine).splitlines()[1] == "- I am allergic to walnuts and almonds."
+    await embeddings.close()
+
+
+async def test_memories_leave_room_for_the_chat(tenant: ServingTenant, engine: ScriptedEngine) -> None:
+    """A quarter of the context at most; the best ones first."""
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    create = tenant.openai.chat.completions.create
+    for number in range(4):
+        await create(
+            **ask(f"Order {number} holds " + " ".join(f"lamp{number}x{lamp}" for lamp in range(30)) + ".", user=ANNA)
+        )
+    answer = await create(**ask("What does order 2 hold?", user=ANNA))
+    plain = len(TOKENIZER.encode_prompt(ask("What does order 2 hold?")["messages"]))
+    assert 0 < answer.usage.prompt_tokens - plain <= 256
+    assert 0 < len(answer.memory["used"]) < 4
+
+
+async def test_an_erased_person_is_somebody_new(tenant: ServingTenant, engine: ScriptedEngine) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    create = tenant.openai.chat.completions.create
+    await create(**ask("I am allergic to walnuts.", user=ANNA))
+    [known] = (await recall(tenant.services, tenant.id, "walnuts", subject=ANNA, agent="shop")).memories
+    async with tenant.services.get(Database).unit_of_work(tenant.id) as uow:
+        await erase_subject(uow, tenant.services.get(Keyring), ANNA, requested_by="test")
+    with pytest.raises(NotFound):
+        await recall(tenant.services, tenant.id, "walnuts", subject=ANNA, agent="shop")
+
+    answer = await create(**ask("I live in Harbour Street. Which cake has no walnuts?", user=ANNA))
+    assert (told(engine), answer.memory["used"]) == ("", [])
+    [found] = (await recall(tenant.services, tenant.id, "walnuts", subject=ANNA, agent="shop")).memories
+    assert found.memory.text == "I live in Harbour Street."
+    assert found.memory.subject_id != known.memory.subject_id

@@ -1,0 +1,98 @@
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tunery.app.settings import Settings
+from tunery.vault.installation import InstallationSecret, derive
+from tunery.vault.root_keys import UNNAMED, LocalRootKey, RootKeys, parse_root_keys
+from tunery.vault.sealing import UnsealingFailed
+
+OLD, NEW = bytes(32), b"n" * 32
+OLD_TEXT, NEW_TEXT = base64.b64encode(OLD).decode(), base64.b64encode(NEW).decode()
+ARN = "arn:aws:kms:eu-central-1:123456789012:key/1d44a105-bbd6-4ba4-9586-2757e5efa781"
+
+
+def load(**given_settings) -> Settings:
+    return Settings(_env_file=None, **given_settings)
+
+
+@given(st.binary(max_size=200))
+async def test_the_newest_seals_and_all_open(secret: bytes):
+    old, both = RootKeys([LocalRootKey(OLD)]), RootKeys([LocalRootKey(NEW), LocalRootKey(OLD)])
+    name, sealed = await old.seal(b"here", secret)
+    assert name == LocalRootKey(OLD).id
+    assert await both.unseal(name, b"here", sealed, "tenant key") == secret
+    name, sealed = await both.seal(b"here", secret)
+    assert name == LocalRootKey(NEW).id
+    for wrong_name, context, content in (
+        (LocalRootKey(OLD).id, b"here", sealed),
+        (name, b"there", sealed),
+        (name, b"here", sealed[:-1]),
+        ("local-0000000000000000", b"here", sealed),
+        (UNNAMED, b"here", sealed),
+    ):
+        with pytest.raises(UnsealingFailed):
+            await both.unseal(wrong_name, context, content, "tenant key")
+    with pytest.raises(UnsealingFailed, match="not among the settings'"):
+        await old.unseal(name, b"here", sealed, "tenant key")
+
+
+def test_an_id_follows_from_the_key_and_tells_nothing_of_it():
+    assert LocalRootKey(OLD).id == "local-" + derive(OLD, "root key id", 8).hex()
+    assert len({LocalRootKey(key).id for key in (OLD, NEW)}) == 2
+
+
+@pytest.mark.parametrize("text", [f"{NEW_TEXT},{OLD_TEXT}", f" {NEW_TEXT} , {OLD_TEXT},"])
+def test_settings_hold_several_keys_the_newest_first(text: str, tmp_path):
+    keys = load(root_key=text).load_root_keys()
+    assert keys.ids == [LocalRootKey(NEW).id, LocalRootKey(OLD).id]
+    file = tmp_path / "root-key"
+    file.write_text(f"{NEW_TEXT}\n\n{OLD_TEXT}\n")
+    assert load(root_key_file=file).load_root_keys().ids == keys.ids
+    assert load(root_key=OLD_TEXT, root_key_file=file).load_root_keys().ids == keys.ids[1:]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("c2hvcnQ=", "the root key holds 5 bytes, not 32"),
+        ("not base64!", "not valid base64"),
+        (f"{OLD_TEXT},{OLD_TEXT}", "the same root key is given twice"),
+        (",", "no root key"),
+        ("aws-kms:alias/mine", "no ARN of a KMS key"),
+        ("aws-kms:arn:aws:kms:eu-central-1:123456789012:alias/mine", "no ARN of a KMS key"),
+    ],
+)
+def test_wrong_root_keys_are_named_before_anything_starts(text: str, message: str):
+    with pytest.raises(ValidationError, match=message):
+        load(root_key=text)
+
+
+def test_passwords_follow_from_the_oldest_local_root_key_unless_there_is_a_secret():
+    """So that a newer root key changes none of them."""
+    secret = load(root_key=OLD_TEXT).load_installation_secret()
+    # As the first release derived them.
+    assert secret.derive("database role tunery_app") == derive(OLD, "database role tunery_app")
+    for settings in (
+        load(root_key=f"{NEW_TEXT},{OLD_TEXT}"),
+        load(root_key=f"aws-kms:{ARN},{OLD_TEXT}"),
+        load(root_key=NEW_TEXT, installation_secret=OLD_TEXT),
+        load(installation_secret=OLD_TEXT),
+    ):
+        assert settings.load_installation_secret().derive("node gateway") == secret.derive("node gateway")
+    assert secret.derive("node gateway") != secret.derive("database role tunery_app")
+    with pytest.raises(ValueError, match="need TUNERY_INSTALLATION_SECRET beside them"):
+        load(root_key=f"aws-kms:{ARN}").load_installation_secret()
+    with pytest.raises(ValidationError, match="the installation's secret holds 5 bytes, not 32"):
+        load(installation_secret="c2hvcnQ=")
+    with pytest.raises(ValueError, match="has 32 bytes, not 3"):
+        InstallationSecret(b"abc")
+
+
+def test_without_boto3_a_kms_key_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ValueError, match=r"pip install 'tunery\[aws\]'"):
+        parse_root_keys([f"aws-kms:{ARN}"])

@@ -1,0 +1,157 @@
+"""The memories whose vectors lie nearest to a new one's, among those of the same subject, agent and kind: exactly,
+because they are few, and because a near duplicate that is overlooked stays for good.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import ARRAY, DateTime, Float, Integer, Text, Uuid, bindparam, select, text
+
+from tunery.core.database import UnitOfWork
+from tunery.memory.index import shelves_of
+from tunery.memory.merging import NEAR
+from tunery.memory.models import Memory, MemoryStore
+from tunery.memory.sealed_store import keeps_sealed, load_living, vector_of
+from tunery.memory.subjects import OpenedSubject
+
+CANDIDATES: Final = 5
+"""Whose texts are compared: the nearest may differ in a number, and the next one in nothing."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A memory: who it is about, when it holds, and its vector of unit length."""
+
+    subject: OpenedSubject
+    agent: str
+    kind: str
+    valid_from: datetime
+    valid_to: datetime | None
+    vector: Sequence[float]
+
+
+async def find_nearest(
+    uow: UnitOfWork, store: MemoryStore, model: str, sought: Sequence[Sought | None]
+) -> list[list[Memory]]:
+    """For each, the living memories that are at least NEAR, the nearest first. None finds nothing."""
+    asked = [(number, one) for number, one in enumerate(sought) if one is not None]
+    if not asked:
+        return [[] for _ in sought]
+    ranked = await (_ranked_sealed if keeps_sealed(store) else _ranked_open)(uow, store, model, asked)
+    wanted = {memory_id for near in ranked.values() for memory_id in near}
+    rows = await uow.session.scalars(select(Memory).where(Memory.id.in_(wanted), Memory.merged_into.is_(None)))
+    memories = {memory.id: memory for memory in rows}
+    return [
+        [memories[memory_id] for memory_id in ranked.get(number, ()) if memory_id in memories]
+        for number in range(len(sought))
+    ]
+
+
+def near_pairs(vectors: Sequence[Sequence[float] | None]) -> dict[int, list[int]]:
+    """Within a batch: for each vector the earlier ones that are at least NEAR, the nearest first."""
+    numbers = [number for number, vector in enumerate(vectors) if vector is not None]
+    if len(numbers) < 2:  # noqa: PLR2004 - a pair
+        return {}
+    matrix = np.array([vectors[number] for number in numbers], dtype=np.float32)
+    cosines = matrix @ matrix.T
+    return {
+        number: [numbers[column] for column in np.argsort(-cosines[row, :row]) if cosines[row, column] >= NEAR]
+        for row, number in enumerate(numbers)
+    }
+
+
+_NEAREST: Final = text(
+    """
+    SELECT asked.number, near.memory_id
+    FROM unnest(:numbers, :subjects, :agents, :kinds, :starts, :ends, :vectors)
+      AS asked(number, subject, agent, kind, valid_from, valid_to, vector)
+    CROSS JOIN LATERAL (
+        SELECT memory_id, embedding <#> asked.vector::halfvec AS distance FROM memory_index found
+        WHERE shelf = ANY (:shelves) AND tenant_id = :tenant AND embedding_model = :model AND dimensions = :dimensions
+          AND subject_id = asked.subject AND found.agent = asked.agent AND found.kind = asked.kind
+          AND (found.valid_from <= asked.valid_from OR asked.valid_to IS NULL OR found.valid_from < asked.valid_to)
+          AND (found.valid_to IS NULL OR found.valid_to > asked.valid_from)
+          AND (expires_at IS NULL OR expires_at > :now)
+          AND embedding <#> asked.vector::halfvec <= :distance
+        ORDER BY distance LIMIT :candidates
+    ) AS near
+    ORDER BY asked.number, near.distance
+    """
+).bindparams(
+    bindparam("numbers", type_=ARRAY(Integer)),
+    bindparam("subjects", type_=ARRAY(Uuid)),
+    bindparam("agents", type_=ARRAY(Text)),
+    bindparam("kinds", type_=ARRAY(Text)),
+    bindparam("starts", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("ends", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("vectors", type_=ARRAY(Text)),
+    bindparam("shelves", type_=ARRAY(Integer)),
+    bindparam("tenant", type_=Uuid),
+    bindparam("model", type_=Text),
+    bindparam("dimensions", type_=Integer),
+    bindparam("now", type_=DateTime(timezone=True)),
+    bindparam("distance", type_=Float),
+    bindparam("candidates", type_=Integer),
+)
+"""pgvector's `<#>` is the inner product's negative: of vectors of length 1 the cosine's. The column is not cast to its
+dimensions, as in the index over a shelf, so no plan searches that.
+"""
+
+
+async def _ranked_open(
+    uow: UnitOfWork, store: MemoryStore, model: str, asked: Iterable[tuple[int, Sought]]
+) -> dict[int, list[UUID]]:
+    numbers, sought = zip(*asked, strict=True)
+    rows = await uow.session.execute(
+        _NEAREST,
+        {
+            "numbers": list(numbers),
+            "subjects": [one.subject.id for one in sought],
+            "agents": [one.agent for one in sought],
+            "kinds": [one.kind for one in sought],
+            "starts": [one.valid_from for one in sought],
+            "ends": [one.valid_to for one in sought],
+            "vectors": [f"[{','.join(map(repr, one.vector))}]" for one in sought],
+            "shelves": shelves_of(store),
+            "tenant": uow.tenant_id,
+            "model": model,
+            "dimensions": len(sought[0].vector),
+            "now": uow.now(),
+            "distance": -NEAR,
+            "candidates": CANDIDATES,
+        },
+    )
+    ranked: dict[int, list[UUID]] = {}
+    for number, memory_id in rows:
+        ranked.setdefault(number, []).append(memory_id)
+    return ranked
+
+
+async def _ranked_sealed(
+    uow: UnitOfWork, store: MemoryStore, model: str, asked: Iterable[tuple[int, Sought]]
+) -> dict[int, list[UUID]]:
+    """Opened here and compared here, the newest of each group."""
+    groups: dict[tuple[UUID, str, str], list[tuple[int, Sought]]] = {}
+    for number, one in asked:
+        groups.setdefault((one.subject.id, one.agent, one.kind), []).append((number, one))
+    ranked = {}
+    for members in groups.values():
+        first = members[0][1]
+        known = await load_living(uow, store, subject_id=first.subject.id, agent=first.agent, kinds=(first.kind,))
+        vectors = [(row.memory, vector_of(first.subject, row, model)) for row in known]
+        with_vector = [(memory, vector) for memory, vector in vectors if vector is not None]
+        if not with_vector:
+            continue
+        matrix = np.stack([vector for _, vector in with_vector])
+        for number, one in members:
+            cosines = matrix @ np.asarray(one.vector, dtype=np.float32)
+            ranked[number] = [
+                with_vector[place][0].id
+                for place in np.argsort(-cosines)
+                if cosines[place] >= NEAR and with_vector[place][0].holds_within(one.valid_from, one.valid_to)
+            ][:CANDIDATES]
+    return ranked

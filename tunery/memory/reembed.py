@@ -1,0 +1,294 @@
+"""Embedding what has no vector of the newest model: memories that came while no model could be asked, imported ones,
+those of a restored backup, and all of a store whose model is no longer the newest.
+
+A store moves to another model while it is used. The new vectors are written beside the old ones; when none is missing,
+recall asks for the new ones, and the old ones are deleted. Progress is the rows: whoever is killed in between goes on
+where the rows end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
+from sqlalchemy.exc import DBAPIError
+
+from tunery.core.database import Database, UnitOfWork, sqlstate_of
+from tunery.core.errors import DomainError, Unavailable
+from tunery.core.logs import get_logger
+from tunery.core.services import Services
+from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
+from tunery.memory.contents import seal_embedding
+from tunery.memory.embedding import Embedder, Embedders, embed_what_goes
+from tunery.memory.index import NO_MODEL, add_to_index, remove_from_index
+from tunery.memory.keep import TERMS_PURPOSE, Embedded, adopt_model, entry_of, raise_known, revise
+from tunery.memory.merging import says_the_same
+from tunery.memory.models import IndexedMemory, Memory, MemoryStore
+from tunery.memory.nearest import Sought, find_nearest
+from tunery.memory.opened import open_content_of
+from tunery.memory.shelves import prepare_embedding_model
+from tunery.memory.stores import lock_store, lock_store_for_move, open_store
+from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
+from tunery.memory.terms import hash_terms, terms_of
+from tunery.vault.keyring import Keyring
+from tunery.vault.sealing import UnsealingFailed
+
+EMBED: Final = "memory.embed"
+BATCH: Final = 64
+CLAIM: Final = timedelta(minutes=2)
+"""For a worker to mend a store, renewed with every batch."""
+_WRITERS_SECONDS: Final = 5
+_DELETE_AT_ONCE: Final = 5_000
+LOCK_NOT_AVAILABLE: Final = "55P03"
+"""PostgreSQL's SQLSTATE for a lock that did not come in time."""
+
+log = get_logger(__name__)
+
+
+async def embed_missing(services: Services) -> int:
+    """Embed what is missing in all stores; how many memories got a vector. Raises Unavailable when no model answers."""
+    current = services.get(Embedders).current.model
+    async with services.get(Database).dispatch() as uow:
+        tenants = (await uow.session.scalars(_stores_to_mend(uow, current))).all()
+    embedded = 0
+    for tenant_id in tenants:
+        try:
+            embedded += await mend_store(services, tenant_id)
+        except Unavailable:  # the others would be told the same
+            raise
+        except DomainError as error:
+            log.error("a memory store can't be mended", tenant_id=str(tenant_id), error=error.message)  # noqa: TRY400
+        except DBAPIError as error:
+            if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
+                raise
+            log.info("a memory store is written to all the time; later", tenant_id=str(tenant_id))
+    return embedded
+
+
+def _stores_to_mend(uow: UnitOfWork, current: str) -> Select[UUID]:
+    free = or_(MemoryStore.claimed_until.is_(None), MemoryStore.claimed_until <= uow.now())
+    # Backups leave the index out: after one was restored, there are memories, and nothing of them in it.
+    of_tenant = IndexedMemory.tenant_id == MemoryStore.tenant_id
+    lost = and_(
+        MemoryStore.search == "open",
+        select(Memory.tenant_id).where(Memory.tenant_id == MemoryStore.tenant_id).exists(),
+        ~select(IndexedMemory.tenant_id).where(of_tenant).exists(),
+    )
+    outdated = and_(MemoryStore.embedding_model.is_not(None), MemoryStore.embedding_model != current)
+    return select(MemoryStore.tenant_id).where(
+        free, ~MemoryStore.switching, or_(MemoryStore.incomplete, outdated, lost)
+    )
+
+
+async def mend_store(services: Services, tenant_id: UUID) -> int:
+    """Embed what is missing in one store, unless somebody else does; how many memories got a vector."""
+    if not await _claim(services, tenant_id):
+        return 0
+    work = _Mending(services, tenant_id, services.get(Embedders).current)
+    try:
+        return await work.run()
+    finally:
+        async with services.get(Database).unit_of_work(tenant_id) as uow:
+            await uow.session.execute(_own(uow).values(claimed_until=None))
+
+
+async def _claim(services: Services, tenant_id: UUID) -> bool:
+    async with services.get(Database).unit_of_work(tenant_id) as uow:
+        free = or_(MemoryStore.claimed_until.is_(None), MemoryStore.claimed_until <= uow.now())
+        claimed = _own(uow).where(free).values(claimed_until=uow.now() + CLAIM).returning(MemoryStore.tenant_id)
+        return await uow.session.scalar(claimed) is not None
+
+
+@dataclass
+class _Text:
+    """A memory to embed. `text` is None for one that does not open: it is written down that it was tried, and recall
+    will say so when it comes upon it.
+    """
+
+    memory_id: UUID
+    subject_id: UUID
+    text: str | None
+
+
+@dataclass
+class _Mending:
+    services: Services
+    tenant_id: UUID
+    embedder: Embedder
+    _prepared: bool = False
+    _kept: int = 0
+    """Memories that the last pass mended."""
+    _deleted: int = 0
+    """Outdated rows that it deleted."""
+
+    async def run(self) -> int:
+        database, embedded = self.services.get(Database), 0
+        while True:
+            after: UUID | None = None
+            self._kept = 0
+            while texts := await self._read(after):
+                after = texts[-1].memory_id
+                vectors = await embed_what_goes(self.embedder, [one.text for one in texts if one.text is not None])
+                await self._prepare(next((len(vector) for vector in vectors if vector is not None), None))
+                given = iter(vectors)
+                embedded += await self._write(texts, [None if one.text is None else next(given) for one in texts])
+            async with database.unit_of_work(self.tenant_id) as uow:
+                await lock_store_for_move(uow, str(self.tenant_id), _WRITERS_SECONDS)
+                is_whole = await self._finish(uow)
+            if is_whole or not (self._kept or self._deleted):  # what is left, this pass could not mend
+                return embedded
+
+    async def _prepare(self, dimensions: int | None) -> None:
+        """Before the first vectors of a model that is new to the store."""
+        if dimensions is None or self._prepared:
+            return
+        self._prepared = True
+        async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
+            store = await open_store(uow)
+        if store.search == "open" and store.embedding_model not in {None, self.embedder.model}:
+            await prepare_embedding_model(self.services, self.tenant_id, self.embedder.model, dimensions)
+
+    async def _read(self, after: UUID | None) -> list[_Text]:
+        """The next texts without a vector, opened."""
+        async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
+            store = await open_store(uow)
+            if store.switching:
+                return []
+            query = select(Memory).where(_is_missing(uow, store, self.embedder.model))
+            if after is not None:
+                query = query.where(Memory.id > after)
+            memories = (await uow.session.scalars(query.order_by(Memory.id).limit(BATCH))).all()
+            subjects = await open_subjects(uow, self.services.get(Keyring), {memory.subject_id for memory in memories})
+            return [
+                _Text(memory.id, memory.subject_id, _text_of(subjects[memory.subject_id], memory))
+                for memory in memories
+                if memory.subject_id in subjects
+            ]
+
+    async def _write(self, texts: Sequence[_Text], vectors: Sequence[Sequence[float] | None]) -> int:
+        keyring = self.services.get(Keyring)
+        async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
+            store = await lock_store(uow)
+            if store.switching:
+                return 0
+            await uow.session.execute(_own(uow).values(claimed_until=uow.now() + CLAIM))
+            await adopt_model(uow, store, Embedded(self.embedder.model, vectors))
+            await lock_subjects(uow, {one.subject_id for one in texts})
+            wanted = [one.memory_id for one in texts]
+            missing = select(Memory).where(Memory.id.in_(wanted), _is_missing(uow, store, self.embedder.model))
+            memories = {memory.id: memory for memory in await uow.session.scalars(missing)}
+            subjects = await open_subjects(uow, keyring, {one.subject_id for one in texts})
+            written = 0
+            for one, vector in zip(texts, vectors, strict=True):
+                memory, subject = memories.get(one.memory_id), subjects.get(one.subject_id)
+                if memory is None or subject is None:  # forgotten or erased meanwhile
+                    continue
+                await self._keep(uow, store, subject, memory, one.text, vector)
+                self._kept += 1
+                written += vector is not None
+            return written
+
+    async def _keep(
+        self,
+        uow: UnitOfWork,
+        store: MemoryStore,
+        subject: OpenedSubject,
+        memory: Memory,
+        text: str | None,
+        vector: Sequence[float] | None,
+    ) -> None:
+        if memory.to_compare:
+            memory.to_compare = False
+            if vector is not None and text is not None and await self._merge(uow, store, subject, memory, text, vector):
+                return
+        if store.search == "sealed":
+            memory.sealed_embedding = seal_embedding(subject, memory.id, vector or ())
+            memory.embedding_model = self.embedder.model
+            await uow.session.flush()
+            return
+        key = (await self.services.get(Keyring).purpose_key(uow, TERMS_PURPOSE)).key
+        terms = hash_terms(key, terms_of(text, store.language)) if text is not None else []
+        await add_to_index(uow, store, [entry_of(memory, vector, terms)], embedding_model=self.embedder.model)
+        if store.embedding_model == self.embedder.model:
+            await remove_from_index(uow, store, [memory.id], embedding_model=NO_MODEL)
+
+    async def _merge(
+        self,
+        uow: UnitOfWork,
+        store: MemoryStore,
+        subject: OpenedSubject,
+        memory: Memory,
+        text: str,
+        vector: Sequence[float],
+    ) -> bool:
+        """Whether an older memory says the same: then this one stands behind it."""
+        sought = Sought(subject, memory.agent, memory.kind, memory.valid_from, memory.valid_to, vector)
+        [near] = await find_nearest(uow, store, self.embedder.model, [sought])
+        for other in near:
+            if other.id >= memory.id or other.fact_digest is not None:
+                continue
+            if says_the_same(text, open_content_of(subject, other).text):
+                if raise_known(other, memory):
+                    await revise(uow, store, other)
+                memory.merged_into = other.id
+                behind = update(Memory).where(Memory.merged_into == memory.id).values(merged_into=other.id)
+                await uow.session.execute(behind)
+                await uow.session.flush()
+                await remove_from_index(uow, store, [memory.id])
+                return True
+        return False
+
+    async def _finish(self, uow: UnitOfWork) -> bool:
+        """Whether the store is whole: nothing is missing, and nothing of another model is left. The store is locked,
+        nobody writes.
+        """
+        store, model = await open_store(uow), self.embedder.model
+        self._deleted = 0
+        if store.switching:
+            return True
+        if await uow.session.scalar(select(Memory.id).where(_is_missing(uow, store, model)).limit(1)) is not None:
+            return False
+        if store.embedding_model not in {None, model}:
+            log.info("a store moves to another model", before=store.embedding_model, model=model)
+            store.dimensions = await self._dimensions(uow, store)
+            store.embedding_model = model
+        others = select(IndexedMemory.memory_id, IndexedMemory.embedding_model).where(
+            is_of_tenant(uow, store), IndexedMemory.embedding_model != (store.embedding_model or NO_MODEL)
+        )
+        rows = (await uow.session.execute(others.limit(_DELETE_AT_ONCE))).all()
+        self._deleted = len(rows)
+        for other in {row.embedding_model for row in rows}:
+            outdated = [row.memory_id for row in rows if row.embedding_model == other]
+            await remove_from_index(uow, store, outdated, embedding_model=other)
+        store.incomplete = len(rows) == _DELETE_AT_ONCE
+        return not store.incomplete
+
+    async def _dimensions(self, uow: UnitOfWork, store: MemoryStore) -> int | None:
+        """Of the new model's vectors. None: they are sealed, or there are none."""
+        known = select(IndexedMemory.dimensions).where(
+            is_of_tenant(uow, store),
+            IndexedMemory.embedding_model == self.embedder.model,
+            IndexedMemory.dimensions.is_not(None),
+        )
+        return await uow.session.scalar(known.limit(1))
+
+
+def _own(uow: UnitOfWork) -> Update:
+    return update(MemoryStore).where(MemoryStore.tenant_id == uow.tenant_id)
+
+
+def _is_missing(uow: UnitOfWork, store: MemoryStore, model: str) -> ColumnElement[bool]:
+    """Whether a memory was never embedded with that model. One that the model doesn't take was."""
+    if store.search == "sealed":
+        return and_(is_searchable(uow.now()), Memory.embedding_model.is_distinct_from(model))
+    return and_(is_searchable(uow.now()), ~is_indexed(store, model))
+
+
+def _text_of(subject: OpenedSubject, memory: Memory) -> str | None:
+    try:
+        return open_content_of(subject, memory).text
+    except UnsealingFailed as error:
+        log.error("a memory is indexed without its text", error=error.message)  # noqa: TRY400 - the vault logged it
+        return None

@@ -1,0 +1,48 @@
+"""Remembering: checked, embedded while no transaction is open, and written down in one."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tunery.core.clock import Clock
+from tunery.core.database import Database
+from tunery.core.errors import Unavailable
+from tunery.core.logs import get_logger
+from tunery.core.services import Services
+from tunery.memory.embedding import Embedders, embed_what_goes
+from tunery.memory.keep import Embedded, Remembered, keep
+from tunery.memory.new_memory import NewMemory, check_memories
+from tunery.memory.stores import open_store
+from tunery.vault.keyring import Keyring
+
+log = get_logger(__name__)
+
+
+async def remember(services: Services, tenant_id: UUID, items: Sequence[NewMemory]) -> list[Remembered]:
+    """Keep up to 100 memories, in their order: all or none.
+
+    What is known already is seen once more; what is nearly known is kept, but recall shows the older one; a fact ends
+    the validity of an older one with the same key. While no embedding model can be asked, memories are found by their
+    words and their age; the sweep embeds them later.
+
+    Raises InvalidInput and NotFound that name the field, as `items[3].text`; UnsealingFailed.
+    """
+    checked = check_memories(items, services.get(Clock).now())
+    database = services.get(Database)
+    async with database.unit_of_work(tenant_id) as uow:
+        model = (await open_store(uow)).embedding_model
+    embedded = await _embed(services.get(Embedders), model, [item.text for item in checked])
+    async with database.unit_of_work(tenant_id) as uow:
+        return await keep(uow, services.get(Keyring), services.get(Clock), checked, embedded)
+
+
+async def _embed(embedders: Embedders, model: str | None, texts: Sequence[str]) -> Embedded | None:
+    """With the store's model, the newest one if it has none yet. None when nobody can be asked."""
+    embedder = embedders.current if model is None else embedders.find(model)
+    if embedder is None:
+        log.warning("nobody embeds with the store's model any more; the sweep moves it to another", model=model)
+        return None
+    try:
+        return Embedded(embedder.model, await embed_what_goes(embedder, texts))
+    except Unavailable as error:
+        log.warning("memories are kept without embeddings", model=embedder.model, error=error.message)
+        return None

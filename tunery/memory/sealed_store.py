@@ -1,0 +1,88 @@
+"""Memories of a store whose embeddings are sealed: opened in this process, compared here, and forgotten again.
+
+While a store switches from one way to the other, some memories lie sealed and some in the index; both are read.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Select, and_, literal, or_, select
+
+from tunery.core.database import UnitOfWork
+from tunery.memory.conditions import is_of_tenant, is_unexpired
+from tunery.memory.contents import open_embedding
+from tunery.memory.models import IndexedMemory, Memory, MemoryStore
+from tunery.memory.subjects import OpenedSubject
+
+MOST_OPENED: Final = 5_000
+"""Memories that one search opens."""
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A memory, and the embedding that the index has of it, if it is there."""
+
+    memory: Memory
+    indexed: list[float] | None
+    indexed_model: str | None
+
+
+def keeps_sealed(store: MemoryStore) -> bool:
+    """Whether its memories are to be opened to be compared: all of them, or those that are not moved yet."""
+    return store.search == "sealed" or store.switching
+
+
+async def load_living(
+    uow: UnitOfWork,
+    store: MemoryStore,
+    *,
+    subject_id: UUID,
+    agent: str | None,
+    kinds: Collection[str],
+    as_of: datetime | None = None,
+    limit: int = MOST_OPENED,
+) -> list[Kept]:
+    """A subject's memories that are neither merged nor expired, the newest first; with `as_of` those that held then."""
+    query = _with_index(uow, store).where(Memory.subject_id == subject_id, Memory.merged_into.is_(None))
+    query = query.where(is_unexpired(uow.now()))
+    if agent is not None:
+        query = query.where(Memory.agent == agent)
+    if kinds:
+        query = query.where(Memory.kind.in_(kinds))
+    if as_of is not None:
+        query = query.where(Memory.valid_from <= as_of, or_(Memory.valid_to.is_(None), Memory.valid_to > as_of))
+    rows = await uow.session.execute(query.order_by(Memory.created_at.desc(), Memory.id.desc()).limit(limit))
+    return [Kept(memory, indexed, model) for memory, indexed, model in rows]
+
+
+def vector_of(subject: OpenedSubject, kept: Kept, model: str) -> Vector | None:
+    """The memory's vector of that model, of unit length. Raises UnsealingFailed."""
+    memory = kept.memory
+    if memory.sealed_embedding is not None and memory.embedding_model == model:
+        opened = half_floats(open_embedding(subject, memory.id, memory.sealed_embedding))
+        return opened if len(opened) else None
+    if kept.indexed is not None and kept.indexed_model == model:
+        return np.asarray(kept.indexed, dtype=np.float32)
+    return None
+
+
+def half_floats(packed: bytes) -> Vector:
+    return np.frombuffer(packed, dtype="<f2").astype(np.float32)
+
+
+def _with_index(uow: UnitOfWork, store: MemoryStore) -> Select[Memory, Any, Any]:
+    if not store.switching:
+        return select(Memory, literal(None), literal(None))
+    indexed = and_(
+        is_of_tenant(uow, store),
+        IndexedMemory.memory_id == Memory.id,
+        IndexedMemory.embedding_model == store.embedding_model,
+    )
+    return select(Memory, IndexedMemory.embedding, IndexedMemory.embedding_model).outerjoin(IndexedMemory, indexed)

@@ -1,0 +1,63 @@
+"""What time and restored backups leave to be deleted. Scheduled by the worker; safe to run at any time, twice."""
+
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import select
+
+from tunery.core.database import Database
+from tunery.core.logs import get_logger
+from tunery.core.services import Services
+from tunery.memory.erase import finish_erasure
+from tunery.memory.forget import delete_memories
+from tunery.memory.models import Memory, Subject
+from tunery.memory.stores import lock_store
+from tunery.memory.subjects import lock_subjects
+from tunery.vault.keyring import Keyring
+from tunery.vault.models import DataKey
+
+BATCH: Final = 500
+
+log = get_logger(__name__)
+
+
+async def delete_expired(services: Services) -> int:
+    """Delete memories whose time is over; how many. Recall has not shown them since."""
+    async with services.get(Database).dispatch() as uow:
+        expired = select(Memory.tenant_id).where(Memory.expires_at <= uow.now()).distinct().limit(BATCH)
+        tenants = (await uow.session.scalars(expired)).all()
+    deleted = 0
+    for tenant_id in tenants:
+        while count := await _delete_batch(services, tenant_id):
+            deleted += count
+    return deleted
+
+
+async def _delete_batch(services: Services, tenant_id: UUID) -> int:
+    async with services.get(Database).unit_of_work(tenant_id) as uow:
+        store = await lock_store(uow)
+        expired = select(Memory.id, Memory.subject_id).where(Memory.expires_at <= uow.now()).limit(BATCH)
+        found = (await uow.session.execute(expired)).all()
+        await lock_subjects(uow, {row.subject_id for row in found})
+        # Somebody may have said one of them again meanwhile: then it lives on.
+        still = select(Memory.id).where(Memory.id.in_([row.id for row in found]), Memory.expires_at <= uow.now())
+        return len(await delete_memories(uow, store, (await uow.session.scalars(still)).all()))
+
+
+async def finish_erasures(services: Services) -> int:
+    """Delete what a restored backup brought back of subjects whose key is destroyed; how many subjects."""
+    async with services.get(Database).dispatch() as uow:
+        rows = await uow.session.execute(
+            select(Subject.tenant_id, Subject.id)
+            .join(DataKey, DataKey.id == Subject.data_key_id)
+            .where(Subject.erased_at.is_(None), DataKey.destroyed_at.is_not(None))
+            .limit(BATCH)
+        )
+        found = rows.all()
+    finished = 0
+    for tenant_id, subject_id in found:
+        async with services.get(Database).unit_of_work(tenant_id) as uow:
+            finished += await finish_erasure(uow, services.get(Keyring), subject_id)
+    if finished:
+        log.info("removed what was left of erased subjects", subjects=finished)
+    return finished

@@ -1,0 +1,234 @@
+"""Importing and exporting memories and conversations, in the clear for their owner: an export can be imported again."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Select, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from tunery.core import ids
+from tunery.core.clock import Clock
+from tunery.core.database import Database, UnitOfWork
+from tunery.core.errors import NotFound
+from tunery.core.outbox import enqueue
+from tunery.core.services import Services
+from tunery.core.slugs import check_slug
+from tunery.memory.conversations import keep_conversations, open_conversation
+from tunery.memory.import_lines import (
+    ConversationLine,
+    ImportedConversation,
+    ImportedMemory,
+    ImportReader,
+    MemoryLine,
+)
+from tunery.memory.keep import Remembered, keep
+from tunery.memory.models import Conversation, Memory, Subject
+from tunery.memory.new_memory import CheckedMemory
+from tunery.memory.opened import OpenedMemory, open_memory
+from tunery.memory.reembed import EMBED
+from tunery.memory.stores import lock_store
+from tunery.memory.subjects import OpenedSubject, find_or_make_subjects, find_subject, open_subjects
+from tunery.vault.keyring import Keyring
+
+AT_ONCE: Final = 500
+_SUBJECTS_AT_ONCE: Final = 100
+_CONVERSATIONS_AT_ONCE: Final = 50
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of an import's lines. `seen` were known already, `expired` are left out."""
+
+    stored: int = 0
+    seen: int = 0
+    merged: int = 0
+    conversations: int = 0
+    expired: int = 0
+
+
+async def import_memories(services: Services, tenant_id: UUID, reader: ImportReader) -> Imported:
+    """Keep all that the reader has read, or nothing; a worker embeds it afterwards, and until then it is found by its
+    words and its age. Raises NotFound, UnsealingFailed.
+    """
+    keyring, clock = services.get(Keyring), services.get(Clock)
+    async with services.get(Database).unit_of_work(tenant_id) as uow:
+        store = await lock_store(uow)
+        store.incomplete = True
+        await uow.session.flush()
+        # All at once: who locks some now and some later may wait for somebody who waits for it.
+        names = {imported.item.subject for imported in reader.memories}
+        await find_or_make_subjects(uow, keyring, names | {imported.item.subject for imported in reader.conversations})
+        conversations, new = await _import_conversations(uow, keyring, reader.conversations)
+        named: dict[str, UUID] = {}
+        remembered = []
+        standing = [imported for imported in reader.memories if imported.merged_into is None]
+        behind = [imported for imported in reader.memories if imported.merged_into is not None]
+        for part in (standing, behind):
+            for some in _parts(part):
+                kept = await keep(uow, keyring, clock, [_linked(one, named, conversations) for one in some], None)
+                for one, result in zip(some, kept, strict=True):
+                    if one.id is not None:
+                        named[one.id] = result.merged_into or result.id
+                remembered += kept
+        enqueue(uow, EMBED, tenant_id=str(tenant_id))
+    return _counted(remembered, conversations=new, expired=reader.expired)
+
+
+def _linked(imported: ImportedMemory, named: dict[str, UUID], conversations: dict[str, UUID]) -> CheckedMemory:
+    """The memory with the ids that what it refers to has here."""
+    return replace(
+        imported.item,
+        merged_into=None if imported.merged_into is None else named[imported.merged_into],
+        conversation_id=None if imported.conversation is None else conversations[imported.conversation],
+    )
+
+
+async def _import_conversations(
+    uow: UnitOfWork, keyring: Keyring, imported: Sequence[ImportedConversation]
+) -> tuple[dict[str, UUID], int]:
+    """Their ids by what the file calls them, and how many were new: one that is here already is not made again."""
+    known = await _known_conversations(uow, [one.id for one in imported if one.id is not None])
+    new = [one for one in imported if one.id not in known]
+    for some in _parts(new):
+        made = await keep_conversations(uow, keyring, [one.item for one in some])
+        known.update((one.id, identifier) for one, identifier in zip(some, made, strict=True) if one.id is not None)
+    return known, len(new)
+
+
+async def _known_conversations(uow: UnitOfWork, names: Sequence[str]) -> dict[str, UUID]:
+    identifiers = {}
+    for name in names:
+        with contextlib.suppress(NotFound):
+            identifiers[ids.decode("conversation", name)] = name
+    rows = await uow.session.scalars(select(Conversation.id).where(Conversation.id.in_(identifiers)))
+    return {identifiers[identifier]: identifier for identifier in rows}
+
+
+def _counted(remembered: Sequence[Remembered], *, conversations: int, expired: int) -> Imported:
+    outcomes = Counter(one.outcome for one in remembered)
+    return Imported(outcomes["stored"], outcomes["seen"], outcomes["merged"], conversations, expired)
+
+
+T = TypeVar("T")
+Row = TypeVar("Row", Conversation, Memory)
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), AT_ONCE):
+        yield items[start : start + AT_ONCE]
+
+
+async def export_memories(
+    services: Services, tenant_id: UUID, *, subject: str | None = None, agent: str | None = None
+) -> AsyncIterator[bytes]:
+    """NDJSON: for each subject its conversations, then its memories, the oldest first; or those of one subject, of one
+    agent. Each part is read in a transaction of its own: what is remembered meanwhile may be in it.
+
+    Raises NotFound for an unknown subject before the first line, and UnsealingFailed, which ends the stream.
+    """
+    if agent is not None:
+        check_slug(agent, field="agent")
+    database, keyring = services.get(Database), services.get(Keyring)
+    after: UUID | None = None
+    while True:
+        async with database.unit_of_work(tenant_id) as uow:
+            rows = [await find_subject(uow, keyring, subject)] if subject else await _subjects(uow, after)
+            opened = await open_subjects(uow, keyring, [row.id for row in rows])
+        for row in rows:
+            if row.id in opened:
+                exported = _Exported(services, tenant_id, opened[row.id])
+                async for lines in exported.conversations(agent):
+                    yield lines
+                async for lines in exported.memories(agent):
+                    yield lines
+        if subject or len(rows) < _SUBJECTS_AT_ONCE:
+            return
+        after = rows[-1].id
+
+
+async def _subjects(uow: UnitOfWork, after: UUID | None) -> Sequence[Subject]:
+    query = select(Subject).where(Subject.erased_at.is_(None)).order_by(Subject.id).limit(_SUBJECTS_AT_ONCE)
+    return (await uow.session.scalars(query if after is None else query.where(Subject.id > after))).all()
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """One subject of an export."""
+
+    services: Services
+    tenant_id: UUID
+    subject: OpenedSubject
+
+    async def conversations(self, agent: str | None) -> AsyncIterator[bytes]:
+        query = select(Conversation).where(Conversation.subject_id == self.subject.id)
+        if agent is not None:
+            query = query.where(Conversation.agent == agent)
+        async for rows in self._pages(query, Conversation.id, _CONVERSATIONS_AT_ONCE):
+            yield _encoded([self._conversation_line(row) for row in rows])
+
+    async def memories(self, agent: str | None) -> AsyncIterator[bytes]:
+        query = select(Memory).where(Memory.subject_id == self.subject.id)
+        if agent is not None:
+            query = query.where(Memory.agent == agent)
+        async for rows in self._pages(query, Memory.id, AT_ONCE):
+            yield _encoded([self._memory_line(open_memory(self.subject, row)) for row in rows])
+
+    async def _pages(
+        self, query: Select[Row], identifier: InstrumentedAttribute[UUID], size: int
+    ) -> AsyncIterator[Sequence[Row]]:
+        after: UUID | None = None
+        while True:
+            page = query if after is None else query.where(identifier > after)
+            async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
+                rows = (await uow.session.scalars(page.order_by(identifier).limit(size))).all()
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            after = rows[-1].id
+
+    def _conversation_line(self, row: Conversation) -> ConversationLine:
+        conversation = open_conversation(self.subject, row)
+        return ConversationLine(
+            type="conversation",
+            id=ids.encode("conversation", row.id),
+            subject=self.subject.name,
+            agent=row.agent,
+            messages=list(conversation.messages),
+            created_at=row.created_at.astimezone(UTC),
+        )
+
+    def _memory_line(self, memory: OpenedMemory) -> MemoryLine:
+        return MemoryLine(
+            id=ids.encode("memory", memory.id),
+            subject=self.subject.name,
+            agent=memory.agent,
+            kind=memory.kind,
+            text=memory.text,
+            key=memory.key,
+            provenance=memory.provenance,
+            source=memory.source,
+            importance=memory.importance,
+            valid_from=memory.valid_from,
+            valid_to=memory.valid_to,
+            expires_at=memory.expires_at,
+            created_at=memory.created_at,
+            last_seen_at=memory.last_seen_at,
+            seen=memory.seen,
+            merged_into=_name_of("memory", memory.merged_into),
+            conversation=_name_of("conversation", memory.conversation_id),
+        )
+
+
+def _name_of(kind: str, identifier: UUID | None) -> str | None:
+    return None if identifier is None else ids.encode(kind, identifier)
+
+
+def _encoded(lines: Sequence[msgspec.Struct]) -> bytes:
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)

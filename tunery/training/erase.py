@@ -1,0 +1,28 @@
+"""What this room lets go of when its tenant is erased."""
+
+from sqlalchemy import exists, select
+
+from tunery.core.database import UnitOfWork
+from tunery.core.errors import Conflict
+from tunery.core.outbox import enqueue
+from tunery.tenants.erase import ERASED, TenantErased
+from tunery.training.data_sets import DELETE_OBJECT
+from tunery.training.models import Checkpoint, DataSet, TrainingJob
+
+
+async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
+    """Data sets and checkpoints are lost with their keys; their objects go right after the commit. Raises Conflict
+    while a job is unfinished: its node would go on with keys that it holds.
+    """
+    unfinished = exists().where(TrainingJob.status.in_(("queued", "running")))
+    if await uow.session.scalar(select(unfinished)):
+        raise Conflict("a training job is not finished: cancel it and wait for its end", field="confirm")
+    for data_set in await uow.session.scalars(select(DataSet)):
+        data_set.name = ERASED
+        if data_set.deleted_at is None:
+            data_set.data_key_id, data_set.deleted_at = None, uow.now()
+            enqueue(uow, DELETE_OBJECT, path=data_set.object_path)
+            event.deleted["data sets"] += 1
+    for path in await uow.session.scalars(select(Checkpoint.object_path)):
+        enqueue(uow, DELETE_OBJECT, path=path)
+        event.deleted["checkpoints"] += 1
