@@ -52,6 +52,15 @@ ANNA, BEN = "anna", "ben"
 SHELF_ROWS = 10
 """A tenant with more memories has a shelf of its own."""
 
+LEFT_OF_ERASED = """
+    WITH erased AS (
+        SELECT s.id, s.digest FROM subjects s JOIN data_keys k ON k.id = s.data_key_id WHERE k.destroyed_at IS NOT NULL
+    )
+    SELECT id FROM erased WHERE digest IS NOT NULL
+    UNION ALL SELECT m.id FROM memories m JOIN erased ON erased.id = m.subject_id
+    UNION ALL SELECT c.id FROM conversations c JOIN erased ON erased.id = c.subject_id
+"""
+
 
 @dataclass
 class Shop:
@@ -214,6 +223,7 @@ async def test_what_was_erased_stays_erased_in_yesterdays_backup(
         for kept in large.living:
             assert await kept.read(restored.services) == kept.expected
         assert [row for row in await index_of(restored) if not early & set(row)] == indexed
+        assert await restored.fetch(LEFT_OF_ERASED) == []
         await assert_gone_in_the_clear(restored, small, postgres)
         found = await recall(restored.services, large.tenant.tenant_id, "parcel", subject=ANNA)
         assert [one.memory.id for one in found.memories if one.memory.id not in early] == []

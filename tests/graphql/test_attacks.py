@@ -62,7 +62,7 @@ class Site:
     patch: pytest.MonkeyPatch
     """For what a check needs to go wrong."""
 
-    async def send(self, query: str, tenant: Any = None, **variables: Any) -> httpx.Response:
+    async def send(self, query: str, tenant: Any = None, /, **variables: Any) -> httpx.Response:
         return await self.post(json.dumps({"query": query, "variables": variables}), tenant)
 
     async def post(self, body: str | bytes, tenant: Any = None, kind: str = "application/json") -> httpx.Response:
@@ -361,7 +361,9 @@ SELECTIONS = {
     "userErrors": "userErrors { code }",
     "totalCount": "nodes { __typename } pageInfo { endCursor } totalCount",
     "id": "id",
-    "publicKey": "publicKey",
+    "fingerprint": "fingerprint",
+    "legs": "legs",
+    "hasNextPage": "hasNextPage",
 }
 
 
@@ -384,7 +386,7 @@ def value_of(kind: Any, text: str) -> Any:
     named = get_named_type(kind)
     if isinstance(named, GraphQLInputObjectType):
         return {name: value_of(field.type, text) for name, field in named.fields.items() if wanted(field)}
-    value = {"Int": 2, "Float": 0.5, "Boolean": True}.get(named.name, text)
+    value = {"Int": 2, "Float": 0.5, "Boolean": True, "DateTime": "2026-01-01T00:00:00Z"}.get(named.name, text)
     return [value] if str(kind).startswith("[") else value
 
 

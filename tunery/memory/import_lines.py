@@ -55,8 +55,8 @@ class MemoryLine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     expires_at: datetime | None = None
-    ttl: float | None = None
-    """Seconds, in place of `expires_at`."""
+    ttl: float | msgspec.UnsetType | None = msgspec.UNSET
+    """Seconds, in place of `expires_at`. Never exported."""
     created_at: datetime | None = None
     last_seen_at: datetime | None = None
     seen: int = 1
@@ -228,7 +228,7 @@ class ImportReader:
 
 def _memory_of(line: MemoryLine) -> NewMemory:
     try:
-        ttl = None if line.ttl is None else timedelta(seconds=line.ttl)
+        ttl = timedelta(seconds=line.ttl) if isinstance(line.ttl, float) else None
     except OverflowError:
         ttl = timedelta.max
     return NewMemory(

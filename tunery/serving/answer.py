@@ -56,8 +56,8 @@ class Answer:
 async def collect(
     answer: Answer, bill: ChatBill, writer: CompletionWriter, memory: ChatMemory | None = None
 ) -> dict[str, Any]:
-    """The whole answer, settled and remembered. When it fails or nobody waits for it any more nothing was delivered, nor
-    billed.
+    """The whole answer, settled and remembered. When it fails or nobody waits for it any more nothing was delivered,
+    nor billed.
     """
     text = []
     async with aclosing(answer.chunks(bill.deadline)) as chunks:

@@ -16,12 +16,16 @@ from tunery.app.demo.example import Question
 from tunery.core.errors import DomainError
 from tunery.training.adapter_files import verify_files
 from tunery.training.adapter_manifest import MANIFEST_NAME, SIGNATURE_CONTEXT, SIGNATURE_NAME, digest, parse_manifest
+from tunery.vault.erasures import FORMAT as ERASURE
 from tunery.vault.signatures import verify
 
 BASE_MODEL = "tunery/tiny"
 PRICE = 1900
 PAYMENT_SECONDS = 30
 LONGEST_ANSWER = 64
+CUSTOMER = "customer 4711"
+CUSTOMER_SAID = "I collect lamps made of green glass."
+CUSTOMER_ASKS = "Which lamps would I like?"
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Figures:
     reloaded_by_peft: bool = False
     answers: dict[str, list[str]] = field(default_factory=dict)
     chat_tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    remembered: list[int] = field(default_factory=list)
+    erasure_problem: str | None = None
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     sales: list[dict[str, Any]] = field(default_factory=list)
 
@@ -147,7 +153,7 @@ def press_pay(checkout_url: str) -> None:
         raise RefusedError(f"the checkout page answered {answer.status_code}")
 
 
-def deploy(party: Party, name: str, **source: str) -> str:
+def deploy(party: Party, name: str, **source: str | bool) -> str:
     payload = party.client.mutate("createDeployment", "deployment { name }", name=name, **source)
     return str(payload["deployment"]["name"])
 
@@ -176,6 +182,33 @@ def ask(
             answers.append(text)
             on_answer()
     return answers, tokens
+
+
+def chat_with_memory(party: Party, model: str, said: str) -> tuple[int, dict[str, int]]:
+    """One chat by the demo's customer: how many memories the answer was given, and the tokens that it cost."""
+    with _openai(party) as client:
+        answer = client.chat.completions.create(
+            model=model,
+            user=CUSTOMER,
+            messages=[{"role": "user", "content": said}],
+            max_tokens=LONGEST_ANSWER,
+            temperature=0,
+        )
+    tokens = {"input_tokens": answer.usage.prompt_tokens, "output_tokens": answer.usage.completion_tokens}
+    return len(answer.memory["used"]), tokens
+
+
+def erase_customer(party: Party) -> str | None:
+    """Erase the demo's customer; what keeps the certificate from being one. None: it says so, and is signed."""
+    erased = party.client.mutate("eraseSubject", "erasure { certificate signature }", subject=CUSTOMER)["erasure"]
+    key = party.client.query("{ signingKeys { publicKey } }")["signingKeys"][0]["publicKey"]
+    try:
+        verify(erased["certificate"].encode(), erased["signature"], base64.b64decode(key), ERASURE)
+    except DomainError as error:
+        return error.message
+    certificate = json.loads(erased["certificate"])
+    is_complete = len(certificate["destroyed"]) == 1 and certificate["deleted"]["memories"] > 0
+    return None if is_complete else f"it certifies {certificate['destroyed']}, {certificate['deleted']}"
 
 
 def is_refused(stranger: Party, repository: str, folder: Path) -> bool:

@@ -74,6 +74,12 @@ def _safety(figures: Figures) -> Iterator[Check]:
         figures.signature_problem is None,
         figures.signature_problem or "",
     )
+    yield _equal("memories told to a new customer, to a known one, to an erased one", figures.remembered, [0, 1, 0])
+    yield Check(
+        "the erasure's certificate is signed and complete",
+        figures.erasure_problem is None,
+        figures.erasure_problem or "",
+    )
     yield Check("download without a purchase is refused (403, GatedRepo)", figures.refused_without_purchase, "")
     yield Check("PeftModel.from_pretrained loads the download", figures.reloaded_by_peft, "")
 
