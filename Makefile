@@ -25,6 +25,10 @@ up: setup  ## everything on this machine, with the demo's data, until Ctrl-C
 .venv/clairvoyance/ready: .venv/ready
 	-$(PYTHON) -m venv .venv/clairvoyance && .venv/clairvoyance/bin/python -m pip install --quiet --disable-pip-version-check clairvoyance==2.5.5 && touch $@
 
+# As mem0 uses it; its own environment, because it would add a dozen packages to ours.
+.venv/qdrant/ready: .venv/ready
+	-$(PYTHON) -m venv .venv/qdrant && .venv/qdrant/bin/python -m pip install --quiet --disable-pip-version-check qdrant-client==1.20.0 && touch $@
+
 test: setup .venv/clairvoyance/ready
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 
@@ -37,6 +41,8 @@ format: setup
 bench: setup
 	$(MAKE) $(patsubst benchmarks/%.py,bench-%,$(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py))) \
 		$(patsubst benchmarks/%/__main__.py,bench-%,$(wildcard benchmarks/*/__main__.py))
+
+bench-memory: .venv/qdrant/ready
 
 bench-%: setup  ## one of them, e.g. bench-tokenization; LARGE=1 for the long version
 	$(BIN)/python $(if $(wildcard benchmarks/$*/__main__.py),-m benchmarks.$*,benchmarks/$*.py)

@@ -14,6 +14,8 @@ from tunery.marketplace.publish import withdraw_listing
 from tunery.serving.deployments import create_deployment, delete_deployment
 from tunery.tenants.api_keys import create_api_key
 from tunery.training.models import DataSet
+from tunery.vault.erasures import certify_erasure
+from tunery.vault.keyring import Keyring
 
 EACH = 5
 """So many rows of each kind are to be seen in every list."""
@@ -34,6 +36,7 @@ async def open_shops(services: Services, sign_up: Callable[..., Awaitable[Any]])
     on_sale = {}
     for shop in (shops.one, shops.other):
         on_sale[shop.tenant_id] = await _produce(market, shop)
+        await _erase(services, shop)
     await _trade(services, shops.one, shops.other.tenant_id, on_sale[shops.other.tenant_id])
     await _trade(services, shops.other, shops.one.tenant_id, on_sale[shops.one.tenant_id])
     return shops
@@ -56,6 +59,13 @@ async def _produce(market: Market, shop: Any) -> list[Listing]:
         gone = {"name": "gone", "rows": 1, "size": 1, "sha256": "", "object_path": "", "created_at": uow.now()}
         await uow.session.execute(insert(DataSet).values(**gone, deleted_at=uow.now()))
     return listings
+
+
+async def _erase(services: Services, shop: Any) -> None:
+    async with services.get(Database).unit_of_work(shop.tenant_id) as uow:
+        for number in range(EACH):
+            subject = {"scope": "subject", "subject": f"sub_{number}", "requested_by": "key_1"}
+            await certify_erasure(uow, services.get(Keyring), **subject, destroyed=[], deleted={})
 
 
 async def _trade(services: Services, buyer: Any, seller_id: UUID, listings: list[Listing]) -> None:

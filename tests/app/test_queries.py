@@ -42,6 +42,7 @@ PERMISSIONS = {
     "BaseModel": PUBLIC,
     "DataSet": "training:read",
     "Deployment": "serving:read",
+    "Erasure": "erasures:read",
     "Listing": "marketplace:read",
     "Organisation": "organisation:read",
     "Purchase": "marketplace:read",

@@ -10,12 +10,14 @@ from tests.memory.conftest import rows_of
 from tests.memory.memories import all_said, known, recalled, said
 from tunery.core.database import Database
 from tunery.core.errors import InvalidInput, NotFound
+from tunery.memory import sweep
 from tunery.memory.conversations import Message, NewConversation, list_conversations, store_conversation
 from tunery.memory.forget import forget_by_ids, forget_of_subject
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.remember import remember
 from tunery.memory.sweep import delete_expired
 from tunery.vault.keyring import Keyring
+from tunery.vault.sealing import UnsealingFailed
 
 
 async def forget(services, tenant, *memory_ids, conversations=()):
@@ -115,6 +117,18 @@ async def test_conversations_are_listed_and_forgotten(services, tenant, owner, e
     assert await rows_of(owner, tenant) == {"subjects": 1, "memories": 0, "conversations": 0, "memory_index": 0}
 
 
+async def test_a_conversation_that_was_moved_does_not_open(services, tenant, owner):
+    first, second = await talked(services, tenant, "one"), await talked(services, tenant, "two")
+    await owner.execute(
+        "UPDATE conversations SET sealed_messages = (SELECT sealed_messages FROM conversations WHERE id = $2) WHERE id = $1",
+        first,
+        second,
+    )
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        with pytest.raises(UnsealingFailed, match=f"conv_{first.hex} does not open"):
+            await list_conversations(uow, services.get(Keyring), "anna")
+
+
 @pytest.mark.parametrize(
     ("messages", "field"),
     [
@@ -147,6 +161,20 @@ async def test_expired_memories_are_deleted_by_the_sweep(services, tenant, sign_
     assert set(await known(services, other)) == {"lives in Rome"}
     assert (await rows_of(owner, tenant))["memory_index"] == 2
     assert await delete_expired(services) == 0
+
+
+async def test_what_is_said_again_at_the_last_moment_stays(services, tenant, clock, owner, embeddings, monkeypatch):
+    first, _ = await all_said(services, tenant, "likes tea", "likes coffee", ttl=timedelta(hours=1))
+    clock.travel(timedelta(hours=2))
+    sound = sweep.lock_subjects
+
+    async def lock_after_it_was_said(*arguments):
+        await owner.execute("UPDATE memories SET expires_at = NULL WHERE id = $1", first.id)
+        await sound(*arguments)
+
+    monkeypatch.setattr(sweep, "lock_subjects", lock_after_it_was_said)
+    assert await delete_expired(services) == 1
+    assert set(await known(services, tenant)) == {"likes tea"}
 
 
 async def test_who_remembers_and_who_forgets_never_wait_in_a_circle(services, tenant, owner, embeddings):

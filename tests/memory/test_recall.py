@@ -1,11 +1,13 @@
 """What comes back: the best of what holds, always as many as were asked for, whole or not at all."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from tests.memory.memories import all_said, known, recalled, said
 from tunery.core.errors import InvalidInput, NotFound
+from tunery.memory.fusion import WEIGHTS
 from tunery.memory.recall import recall
 from tunery.vault.sealing import UnsealingFailed
 
@@ -17,7 +19,7 @@ async def test_meaning_words_and_age_are_fused(services, tenant, embeddings):
     best = found.memories[0]
     assert best.memory.text == "owns a blue bicycle"
     assert best.legs == {"vector": 1, "terms": 1, "recency": 2}
-    assert best.score == pytest.approx(1 / 61 + 1 / 61 + 0.3 / 62)
+    assert best.score == pytest.approx(1 / 61 + 1 / 61 + WEIGHTS["recency"] / 62)
     assert [one.score for one in found.memories] == sorted((one.score for one in found.memories), reverse=True)
     assert len(found.memories) == 3, "the others share nothing with the query, and are there all the same"
 
@@ -100,6 +102,17 @@ async def test_without_a_model_the_answer_says_so(services, tenant, embeddings):
     found = await recall(services, tenant.tenant_id, "coffee", subject="anna")
     assert found.legs == ("terms", "recency")
     assert [one.memory.text for one in found.memories] == ["likes coffee", "likes tea"]
+
+
+async def test_a_model_that_dawdles_is_not_waited_for(services, tenant, embeddings, monkeypatch):
+    monkeypatch.setattr("tunery.memory.recall.ASK_SECONDS", 0.1)
+    await said(services, tenant, "likes tea")
+    embeddings.held = asyncio.Event()
+    try:
+        found = await recall(services, tenant.tenant_id, "tea", subject="anna")
+    finally:
+        embeddings.held.set()
+    assert (found.legs, found.memories[0].memory.text) == (("terms", "recency"), "likes tea")
 
 
 async def test_a_query_of_stop_words_has_no_leg_of_words(services, tenant, embeddings):

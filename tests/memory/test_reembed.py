@@ -62,6 +62,25 @@ async def test_what_came_without_a_model_is_embedded_later(services, tenant, own
     assert len(embeddings.asked) == asked
 
 
+async def test_a_memory_is_in_the_index_once_while_others_wait_for_their_vectors(
+    services, tenant, owner, embeddings, monkeypatch
+):
+    monkeypatch.setattr(reembed, "BATCH", 2)
+    embeddings.away = True
+    await all_said(services, tenant, *TEXTS)
+    embeddings.away = False
+    sound = reembed._Mending._write
+
+    async def write_one_batch_and_die(self, *arguments):
+        await sound(self, *arguments)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(reembed._Mending, "_write", write_one_batch_and_die)
+    await asyncio.gather(mend_store(services, tenant.tenant_id), return_exceptions=True)
+    assert await models_of(owner, tenant) == {MODEL: 2, "": 0}
+    assert (await rows_of(owner, tenant))["memory_index"] == 3
+
+
 async def test_a_near_duplicate_is_noticed_when_its_vector_comes(services, tenant, owner, embeddings):
     first = await said(services, tenant, "likes green tea and dark bread", importance=0.1)
     embeddings.away = True
@@ -87,7 +106,7 @@ async def test_texts_that_the_model_does_not_take_are_asked_about_once(services,
     assert await mend_store(services, tenant.tenant_id) == 1
     assert not (await store_of(owner, tenant))["incomplete"]
     asked = len(embeddings.asked)
-    await embed_missing(services)
+    assert await mend_store(services, tenant.tenant_id) == 0
     assert len(embeddings.asked) == asked
     assert set(await recalled(services, tenant, "long")) == {"fine", "too long for it"}
 

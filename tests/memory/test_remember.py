@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from tests.memory.conftest import MODEL, rows_of
 from tests.memory.memories import NOTHING, known, recalled, said
+from tests.serving.loopback import eventually
 from tunery.core.database import Database
 from tunery.core.errors import InvalidInput, NotFound
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
@@ -312,3 +313,25 @@ async def test_what_one_tenant_remembers_the_others_never_see(services, tenant, 
         await recalled(services, other, "tea")
     assert (await said(services, other, "likes tea")).outcome == "stored"
     assert await recalled(services, other, "tea", None) == ["likes tea"]
+
+
+async def test_a_vector_of_a_model_that_the_store_has_left_meanwhile_is_not_kept(services, tenant, owner, embeddings):
+    await said(services, tenant, "likes tea")
+    embeddings.held = asyncio.Event()
+    telling = asyncio.create_task(said(services, tenant, "likes coffee"))
+    await eventually(lambda: len(embeddings.asked) == 2)
+    await owner.execute("UPDATE memory_stores SET embedding_model = 'newer' WHERE tenant_id = $1", tenant.tenant_id)
+    embeddings.held.set()
+    remembered = await telling
+    assert (remembered.outcome, remembered.embedded) == ("stored", False)
+    rows = await owner.fetch(
+        "SELECT embedding_model, embedding IS NULL AS bare FROM memory_index WHERE memory_id = $1", remembered.id
+    )
+    assert [(row["embedding_model"], row["bare"]) for row in rows] == [("", True)]
+
+
+async def test_an_unusual_name_is_a_name(services, tenant, embeddings):
+    for name in ("x" * 255, "Ünï\0\n", " anna", "anna ", "anna", "Anna", "🦉"):
+        await said(services, tenant, f"is called {name}"[:200], subject=name)
+    for name in ("Ünï\0\n", " anna", "Anna", "🦉"):
+        assert list(await known(services, tenant, name)) == [f"is called {name}"]

@@ -11,8 +11,9 @@ from tests.memory.memories import all_said, known, recalled, said
 from tunery.core.database import Database
 from tunery.core.errors import InvalidInput
 from tunery.memory import sealed_search, switch
+from tunery.memory.forget import forget_by_ids
 from tunery.memory.recall import recall
-from tunery.memory.reembed import embed_missing
+from tunery.memory.reembed import mend_store
 from tunery.memory.switch import move_memories, move_unfinished, set_search
 from tunery.vault.sealing import UnsealingFailed
 
@@ -129,7 +130,7 @@ async def test_switching_moves_everything_there_and_back(services, tenant, owner
     assert await owner.fetchval(sealed, tenant.tenant_id) == 0
     assert [await recalled(services, tenant, query) for query in QUERIES] == before
     asked = len(embeddings.asked)
-    await embed_missing(services)
+    await mend_store(services, tenant.tenant_id)
     assert len(embeddings.asked) == asked, "nothing was embedded anew"
     assert await move_memories(services, tenant.tenant_id) == 0
 
@@ -200,6 +201,37 @@ async def test_two_workers_and_writers_together_leave_nothing_behind(services, t
     assert (await rows_of(owner, tenant))["memory_index"] == 0
     sealed = "SELECT count(sealed_embedding) FROM memories WHERE tenant_id = $1"
     assert await owner.fetchval(sealed, tenant.tenant_id) == 70
+
+
+async def test_who_forgets_what_is_being_moved_waits_for_it(services, tenant, owner, embeddings, monkeypatch):
+    memory, _ = await all_said(services, tenant, "likes tea", "likes coffee")
+    await switch_to(services, tenant, "sealed")
+    sound, forgetting = switch.open_subjects, []
+
+    async def forget() -> int:
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            return await forget_by_ids(uow, [memory.id])
+
+    async def forget_meanwhile(*arguments):
+        if not forgetting:
+            forgetting.append(asyncio.create_task(forget()))
+            await asyncio.sleep(0.2)
+            assert not forgetting[0].done()
+        return await sound(*arguments)
+
+    monkeypatch.setattr(switch, "open_subjects", forget_meanwhile)
+    await move_memories(services, tenant.tenant_id)
+    assert await forgetting[0] == 1
+    assert set(await known(services, tenant)) == {"likes coffee"}
+    assert await rows_of(owner, tenant) == {"subjects": 1, "memories": 1, "conversations": 0, "memory_index": 0}
+    assert (await recalled(services, tenant, "coffee")) == ["likes coffee"]
+
+
+async def test_what_does_not_open_keeps_nobody_from_remembering(services, tenant, owner, embeddings):
+    await seal(services, tenant)
+    bad, _ = await all_said(services, tenant, "likes green tea and dark bread", "owns a dog")
+    await owner.execute("UPDATE memories SET sealed_embedding = 'x' WHERE id = $1", bad.id)
+    assert (await said(services, tenant, "really likes the green tea and dark bread")).outcome == "stored"
 
 
 async def test_a_switch_whose_task_was_lost_is_finished_by_the_sweep(services, tenant, owner, embeddings):

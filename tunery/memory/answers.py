@@ -80,7 +80,7 @@ class RecallLeg:
 class RecalledMemory:
     memory: Memory = strawberry.field(description="The memory itself.")
     score: float = strawberry.field(
-        description="The sum of weight / (60 + place) over the legs that found it; recency weighs 0.3, the others 1."
+        description="The sum of 1 / (60 + place) over the legs that found it; recency counts for less."
     )
     legs: list[RecallLeg] = strawberry.field(
         description="The legs that found it.", metadata={METADATA: Declared(most=3)}

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import msgspec
 
-from tunery.memory.models import Memory
+from tunery.core import ids
 from tunery.memory.subjects import OpenedSubject
-from tunery.vault.sealing import place, seal_value, unseal_value
+from tunery.vault.sealing import UnsealingFailed, place, seal_value, unseal_value
 
 _SPACE: Final = re.compile(r"\s+")
 
@@ -33,10 +33,9 @@ def seal_content(subject: OpenedSubject, memory_id: UUID, content: Content) -> b
     return seal_value(subject.key, place("memories", "sealed_content", memory_id), msgspec.json.encode(content))
 
 
-def open_content(subject: OpenedSubject, memory: Memory) -> Content:
-    """Raises UnsealingFailed."""
-    sealed_for = place("memories", "sealed_content", memory.id)
-    return _decoder.decode(unseal_value(subject.key, sealed_for, memory.sealed_content))
+def open_content(subject: OpenedSubject, memory_id: UUID, sealed: bytes) -> Content:
+    """Raises UnsealingFailed that names the memory: one that was changed is not shown, and not passed over either."""
+    return _decoder.decode(_open(subject, "sealed_content", memory_id, sealed))
 
 
 def seal_embedding(subject: OpenedSubject, memory_id: UUID, embedding: Sequence[float]) -> bytes:
@@ -46,8 +45,17 @@ def seal_embedding(subject: OpenedSubject, memory_id: UUID, embedding: Sequence[
 
 
 def open_embedding(subject: OpenedSubject, memory_id: UUID, sealed: bytes) -> bytes:
-    """Half floats, little-endian; none where the model did not take the text. Raises UnsealingFailed."""
-    return unseal_value(subject.key, place("memories", "sealed_embedding", memory_id), sealed)
+    """Half floats, little-endian; none where the model did not take the text. Raises UnsealingFailed, as above."""
+    return _open(subject, "sealed_embedding", memory_id, sealed)
+
+
+def _open(subject: OpenedSubject, column: str, memory_id: UUID, sealed: bytes) -> bytes:
+    try:
+        return unseal_value(subject.key, place("memories", column, memory_id), sealed)
+    except UnsealingFailed as error:  # the vault has logged and counted it
+        raise UnsealingFailed(
+            f"memory {ids.encode('memory', memory_id)} does not open: its sealed bytes were changed, moved or cut off"
+        ) from error
 
 
 def fingerprint_of(subject: OpenedSubject, text: str) -> bytes:

@@ -10,7 +10,7 @@ RANK_CONSTANT: Final = 60
 """The paper's k: how little the first places count more than those after them."""
 
 
-WEIGHTS: Final = {"vector": 1.0, "terms": 1.0, "recency": 0.3}
+WEIGHTS: Final = {"vector": 1.0, "terms": 1.0, "recency": 0.1}
 """What a leg's places count. That a memory is new says little of whether it answers: it comes after all that do, and
 decides between them.
 """

@@ -4,6 +4,7 @@ All of it under the locks of the store and of the subjects: two who remember the
 the other.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from tunery.memory.stores import lock_store, open_store
 from tunery.memory.subjects import OpenedSubject, find_or_make_subjects, new_ids
 from tunery.memory.terms import hash_terms, terms_of
 from tunery.vault.keyring import Keyring
+from tunery.vault.sealing import UnsealingFailed
 
 TERMS_PURPOSE: Final = "search terms"
 
@@ -201,10 +203,7 @@ class _Batch:
         ]
         self._pairs = near_pairs([None if one is None else one.vector for one in sought])
         found = await find_nearest(self.uow, self.store, self.embedded.model, sought)
-        return [
-            [(memory, open_content(of, memory).text) for memory in near if memory.fact_digest is None]
-            for of, near in zip(self._of, found, strict=True)
-        ]
+        return [list(_texts_of(of, near)) for of, near in zip(self._of, found, strict=True)]
 
     def take(self, number: int, identifier: UUID) -> None:
         """Decide what becomes of one memory; a new one gets the identifier."""
@@ -330,6 +329,16 @@ class _Batch:
             ]
             model = self.embedded.model if self.embedded else None
             await add_to_index(self.uow, self.store, entries, embedding_model=model)
+
+
+def _texts_of(subject: OpenedSubject, memories: Iterable[Memory]) -> Iterator[tuple[Memory, str]]:
+    """Those that may be the same as another one. What has a key stands for itself, and what doesn't open is nobody's
+    duplicate: the vault has logged it.
+    """
+    for memory in memories:
+        if memory.fact_digest is None:
+            with contextlib.suppress(UnsealingFailed):
+                yield memory, open_content(subject, memory.id, memory.sealed_content).text
 
 
 def raise_known(known: Memory, again: DatedMemory | Memory) -> bool:

@@ -135,8 +135,7 @@ class Memory(Identified, TenantOwned, Table):
 
     def holds_within(self, start: datetime, end: datetime | None) -> bool:
         """Whether it is valid at some time from `start` to before `end`; None is never."""
-        begins_in_time = self.valid_from <= start or end is None or self.valid_from < end
-        return begins_in_time and (self.valid_to is None or self.valid_to > start)
+        return overlap(self.valid_from, self.valid_to, start, end)
 
 
 class Conversation(Identified, TenantOwned, Table):
@@ -211,3 +210,9 @@ class MemoryTerm(Table):
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text(CURRENT_TENANT))
     term: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     memory_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+def overlap(valid_from: datetime, valid_to: datetime | None, start: datetime, end: datetime | None) -> bool:
+    """Whether two spans have a moment in common. Ends are not part of them; None is never."""
+    begins_in_time = valid_from <= start or end is None or valid_from < end
+    return begins_in_time and (valid_to is None or valid_to > start)

@@ -2,9 +2,11 @@
 because they are few, and because a near duplicate that is overlooked stays for good.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
@@ -14,9 +16,10 @@ from sqlalchemy import ARRAY, DateTime, Float, Integer, Text, Uuid, bindparam, s
 from tunery.core.database import UnitOfWork
 from tunery.memory.index import shelves_of
 from tunery.memory.merging import NEAR
-from tunery.memory.models import Memory, MemoryStore
-from tunery.memory.sealed_store import keeps_sealed, load_living, vector_of
+from tunery.memory.models import Memory, MemoryStore, overlap
+from tunery.memory.sealed_store import Kept, Vector, keeps_sealed, load_living, vector_of
 from tunery.memory.subjects import OpenedSubject
+from tunery.vault.sealing import UnsealingFailed
 
 CANDIDATES: Final = 5
 """Whose texts are compared: the nearest may differ in a number, and the next one in nothing."""
@@ -142,16 +145,22 @@ async def _ranked_sealed(
     for members in groups.values():
         first = members[0][1]
         known = await load_living(uow, store, subject_id=first.subject.id, agent=first.agent, kinds=(first.kind,))
-        vectors = [(row.memory, vector_of(first.subject, row, model)) for row in known]
-        with_vector = [(memory, vector) for memory, vector in vectors if vector is not None]
+        with_vector = list(_vectors(first.subject, known, model))
         if not with_vector:
             continue
         matrix = np.stack([vector for _, vector in with_vector])
         for number, one in members:
             cosines = matrix @ np.asarray(one.vector, dtype=np.float32)
-            ranked[number] = [
-                with_vector[place][0].id
-                for place in np.argsort(-cosines)
-                if cosines[place] >= NEAR and with_vector[place][0].holds_within(one.valid_from, one.valid_to)
-            ][:CANDIDATES]
+            near = (with_vector[place][0] for place in np.argsort(-cosines) if cosines[place] >= NEAR)
+            held = (kept for kept in near if overlap(kept.valid_from, kept.valid_to, one.valid_from, one.valid_to))
+            ranked[number] = [kept.id for kept in islice(held, CANDIDATES)]
     return ranked
+
+
+def _vectors(subject: OpenedSubject, known: Iterable[Kept], model: str) -> Iterator[tuple[Kept, Vector]]:
+    for kept in known:
+        # What doesn't open is nobody's duplicate: the vault has logged it, and who remembers need not wait for its end.
+        with contextlib.suppress(UnsealingFailed):
+            vector = vector_of(subject, kept, model)
+            if vector is not None:
+                yield kept, vector

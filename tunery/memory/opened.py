@@ -6,13 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from tunery.core import ids
 from tunery.core.database import UnitOfWork
-from tunery.memory.contents import Content, open_content
+from tunery.memory.contents import open_content
 from tunery.memory.models import Memory
 from tunery.memory.subjects import OpenedSubject, open_subjects
 from tunery.vault.keyring import Keyring
-from tunery.vault.sealing import UnsealingFailed
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class OpenedMemory:
 
 
 def open_memory(subject: OpenedSubject, memory: Memory) -> OpenedMemory:
-    """Raises UnsealingFailed that names the memory: a row that was changed is not shown, and not passed over either."""
-    content = open_content_of(subject, memory)
+    """Raises UnsealingFailed that names the memory."""
+    content = open_content(subject, memory.id, memory.sealed_content)
     return OpenedMemory(
         id=memory.id,
         subject_id=memory.subject_id,
@@ -60,21 +58,6 @@ def open_memory(subject: OpenedSubject, memory: Memory) -> OpenedMemory:
         seen=memory.seen,
         merged_into=memory.merged_into,
         conversation_id=memory.conversation_id,
-    )
-
-
-def open_content_of(subject: OpenedSubject, memory: Memory) -> Content:
-    """Raises UnsealingFailed that names the memory."""
-    try:
-        return open_content(subject, memory)
-    except UnsealingFailed as error:
-        raise unopened(memory.id) from error
-
-
-def unopened(memory_id: UUID) -> UnsealingFailed:
-    """What is said of a memory whose sealed bytes were refused. The vault has logged and counted it."""
-    return UnsealingFailed(
-        f"memory {ids.encode('memory', memory_id)} does not open: its sealed bytes were changed, moved or cut off"
     )
 
 

@@ -1,5 +1,6 @@
 """Recalling: what is nearest in meaning, shares words, or is newest, of what holds and is not expired."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from sqlalchemy import select
 
 from tunery.core.clock import Clock
 from tunery.core.database import Database, UnitOfWork
-from tunery.core.errors import InvalidInput, Unavailable
+from tunery.core.errors import InvalidInput, NotFound, Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.core.slugs import check_slug
@@ -24,12 +25,14 @@ from tunery.memory.sealed_search import search_sealed
 from tunery.memory.sealed_store import keeps_sealed
 from tunery.memory.search import SearchQuery, search
 from tunery.memory.stores import open_store
-from tunery.memory.subjects import OpenedSubject, find_subject, open_subject
+from tunery.memory.subjects import OpenedSubject, find_subject, open_subjects
 from tunery.memory.terms import hash_terms, terms_of
 from tunery.vault.keyring import Keyring
 
 DEFAULT_K: Final = 10
 MOST_K: Final = 100
+ASK_SECONDS: Final = 4.0
+"""For a model to embed the query: somebody waits, and words and age need no model."""
 VECTOR, TERMS, RECENCY = "vector", "terms", "recency"
 
 log = get_logger(__name__)
@@ -93,16 +96,25 @@ async def recall(
     database, keyring = services.get(Database), services.get(Keyring)
     async with database.unit_of_work(tenant_id) as uow:
         store = await open_store(uow)
-        if subject is not None:
-            await find_subject(uow, keyring, subject)
+        subject_id = None if subject is None else (await find_subject(uow, keyring, subject)).id
     vectors = await _embed(services.get(Embedders), store, question.text)
     async with database.unit_of_work(tenant_id) as uow:
-        return await _answer(uow, keyring, question, vectors)
+        return await _answer(uow, keyring, question, subject_id, vectors)
 
 
-async def _answer(uow: UnitOfWork, keyring: Keyring, question: _Question, vectors: dict[str, list[float]]) -> Recall:
+async def _answer(
+    uow: UnitOfWork,
+    keyring: Keyring,
+    question: _Question,
+    subject_id: UUID | None,
+    vectors: dict[str, list[float]],
+) -> Recall:
     store = await open_store(uow)
-    subject = None if question.subject is None else await open_subject(uow, keyring, question.subject)
+    subject = None
+    if question.subject is not None and subject_id is not None:
+        subject = (await open_subjects(uow, keyring, [subject_id])).get(subject_id)
+        if subject is None:  # erased
+            raise NotFound("subject", question.subject, field="subject")
     words = terms_of(question.text, store.language)
     if keeps_sealed(store):
         if subject is None:
@@ -121,7 +133,7 @@ async def _answer(uow: UnitOfWork, keyring: Keyring, question: _Question, vector
         has_vector = bool(vectors)
     else:
         vector = vectors.get(store.embedding_model or "")
-        key = (await keyring.purpose_key(uow, TERMS_PURPOSE)).key
+        key = (await keyring.purpose_key(uow, TERMS_PURPOSE)).key if words else b""
         asked = SearchQuery(
             embedding=vector,
             embedding_model=store.embedding_model if vector else None,
@@ -165,9 +177,10 @@ async def _embed(embedders: Embedders, store: MemoryStore, text: str) -> dict[st
             log.warning("recall without vectors: nobody embeds with the store's model any more", model=model)
             continue
         try:
-            [vector] = await embed_what_goes(embedder, [text])
-        except Unavailable as error:
-            log.warning("recall without vectors", model=model, error=error.message)
+            async with asyncio.timeout(ASK_SECONDS):
+                [vector] = await embed_what_goes(embedder, [text])
+        except (Unavailable, TimeoutError) as error:
+            log.warning("recall without vectors", model=model, error=str(error) or "it takes too long")
             continue
         if vector is not None:
             vectors[model] = vector

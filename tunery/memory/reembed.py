@@ -20,14 +20,13 @@ from tunery.core.errors import DomainError, Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
-from tunery.memory.contents import seal_embedding
+from tunery.memory.contents import open_content, seal_embedding
 from tunery.memory.embedding import Embedder, Embedders, embed_what_goes
 from tunery.memory.index import NO_MODEL, add_to_index, remove_from_index
 from tunery.memory.keep import TERMS_PURPOSE, Embedded, adopt_model, entry_of, raise_known, revise
 from tunery.memory.merging import says_the_same
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.nearest import Sought, find_nearest
-from tunery.memory.opened import open_content_of
 from tunery.memory.shelves import prepare_embedding_model
 from tunery.memory.stores import lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
@@ -229,7 +228,7 @@ class _Mending:
         for other in near:
             if other.id >= memory.id or other.fact_digest is not None:
                 continue
-            if says_the_same(text, open_content_of(subject, other).text):
+            if says_the_same(text, open_content(subject, other.id, other.sealed_content).text):
                 if raise_known(other, memory):
                     await revise(uow, store, other)
                 memory.merged_into = other.id
@@ -288,7 +287,7 @@ def _is_missing(uow: UnitOfWork, store: MemoryStore, model: str) -> ColumnElemen
 
 def _text_of(subject: OpenedSubject, memory: Memory) -> str | None:
     try:
-        return open_content_of(subject, memory).text
+        return open_content(subject, memory.id, memory.sealed_content).text
     except UnsealingFailed as error:
         log.error("a memory is indexed without its text", error=error.message)  # noqa: TRY400 - the vault logged it
         return None

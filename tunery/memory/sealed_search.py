@@ -14,13 +14,12 @@ import numpy as np
 
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InvalidInput
+from tunery.memory.contents import open_content
 from tunery.memory.fusion import Ranked, fuse
 from tunery.memory.models import MemoryStore
-from tunery.memory.opened import open_content_of, unopened
-from tunery.memory.sealed_store import MOST_OPENED, Kept, Vector, load_living, vector_of
+from tunery.memory.sealed_store import MOST_OPENED, Kept, load_living, vector_of
 from tunery.memory.subjects import OpenedSubject
 from tunery.memory.terms import terms_of
-from tunery.vault.sealing import UnsealingFailed
 
 
 async def search_sealed(
@@ -40,7 +39,14 @@ async def search_sealed(
     Raises InvalidInput where there are more than one search opens, and UnsealingFailed that names the memory.
     """
     known = await load_living(
-        uow, store, subject_id=subject.id, agent=agent, kinds=kinds, as_of=as_of, limit=MOST_OPENED + 1
+        uow,
+        store,
+        subject_id=subject.id,
+        agent=agent,
+        kinds=kinds,
+        as_of=as_of,
+        limit=MOST_OPENED + 1,
+        contents=bool(words),
     )
     if len(known) > MOST_OPENED:
         raise InvalidInput(
@@ -66,20 +72,14 @@ def _rank(
         # Cosines of two models don't compare; their places do.
         "vector": [found for found in chain.from_iterable(zip_longest(*by_model)) if found is not None],
         "terms": _by_words(subject, known, words, language) if words else [],
-        "recency": [kept.memory.id for kept in known],
+        "recency": [kept.id for kept in known],
     }
     return fuse({leg: ranking[:longest] for leg, ranking in legs.items()}, limit)
 
 
 def _by_vector(subject: OpenedSubject, known: Sequence[Kept], model: str, sought: Sequence[float]) -> list[UUID]:
-    found: list[tuple[UUID, Vector]] = []
-    for kept in known:
-        try:
-            vector = vector_of(subject, kept, model)
-        except UnsealingFailed as error:
-            raise unopened(kept.memory.id) from error
-        if vector is not None and len(vector) == len(sought):
-            found.append((kept.memory.id, vector))
+    vectors = ((kept.id, vector_of(subject, kept, model)) for kept in known)
+    found = [(memory_id, vector) for memory_id, vector in vectors if vector is not None and len(vector) == len(sought)]
     if not found:
         return []
     cosines = np.stack([vector for _, vector in found]) @ np.asarray(sought, dtype=np.float32)
@@ -90,7 +90,9 @@ def _by_words(subject: OpenedSubject, known: Sequence[Kept], words: Sequence[str
     """Rarer words count for more."""
     wanted = set(words)
     shared = {
-        kept.memory.id: wanted.intersection(terms_of(open_content_of(subject, kept.memory).text, language))
+        kept.id: wanted.intersection(
+            terms_of(open_content(subject, kept.id, kept.sealed_content or b"").text, language)
+        )
         for kept in known
     }
     frequency = Counter(chain.from_iterable(shared.values()))

@@ -4,14 +4,14 @@ While a store switches from one way to the other, some memories lie sealed and s
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, and_, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, null, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from tunery.core.database import UnitOfWork
 from tunery.memory.conditions import is_of_tenant, is_unexpired
@@ -25,12 +25,18 @@ MOST_OPENED: Final = 5_000
 Vector = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A memory, and the embedding that the index has of it, if it is there."""
+class Kept(NamedTuple):
+    """What of a memory is opened to be compared."""
 
-    memory: Memory
+    id: UUID
+    valid_from: datetime
+    valid_to: datetime | None
+    sealed_embedding: bytes | None
+    embedding_model: str | None
+    sealed_content: bytes | None
+    """None where the text is not asked for."""
     indexed: list[float] | None
+    """The embedding that the index has, if it is there, and its model."""
     indexed_model: str | None
 
 
@@ -48,9 +54,10 @@ async def load_living(
     kinds: Collection[str],
     as_of: datetime | None = None,
     limit: int = MOST_OPENED,
+    contents: bool = False,
 ) -> list[Kept]:
     """A subject's memories that are neither merged nor expired, the newest first; with `as_of` those that held then."""
-    query = _with_index(uow, store).where(Memory.subject_id == subject_id, Memory.merged_into.is_(None))
+    query = _chosen(uow, store, contents=contents).where(Memory.subject_id == subject_id, Memory.merged_into.is_(None))
     query = query.where(is_unexpired(uow.now()))
     if agent is not None:
         query = query.where(Memory.agent == agent)
@@ -59,14 +66,13 @@ async def load_living(
     if as_of is not None:
         query = query.where(Memory.valid_from <= as_of, or_(Memory.valid_to.is_(None), Memory.valid_to > as_of))
     rows = await uow.session.execute(query.order_by(Memory.created_at.desc(), Memory.id.desc()).limit(limit))
-    return [Kept(memory, indexed, model) for memory, indexed, model in rows]
+    return [Kept(*row) for row in rows]
 
 
 def vector_of(subject: OpenedSubject, kept: Kept, model: str) -> Vector | None:
     """The memory's vector of that model, of unit length. Raises UnsealingFailed."""
-    memory = kept.memory
-    if memory.sealed_embedding is not None and memory.embedding_model == model:
-        opened = half_floats(open_embedding(subject, memory.id, memory.sealed_embedding))
+    if kept.sealed_embedding is not None and kept.embedding_model == model:
+        opened = half_floats(open_embedding(subject, kept.id, kept.sealed_embedding))
         return opened if len(opened) else None
     if kept.indexed is not None and kept.indexed_model == model:
         return np.asarray(kept.indexed, dtype=np.float32)
@@ -77,12 +83,22 @@ def half_floats(packed: bytes) -> Vector:
     return np.frombuffer(packed, dtype="<f2").astype(np.float32)
 
 
-def _with_index(uow: UnitOfWork, store: MemoryStore) -> Select[Memory, Any, Any]:
+def _chosen(uow: UnitOfWork, store: MemoryStore, *, contents: bool) -> Select[Any]:
+    """The columns of Kept."""
+    columns: list[ColumnElement[Any] | InstrumentedAttribute[Any]] = [
+        Memory.id,
+        Memory.valid_from,
+        Memory.valid_to,
+        Memory.sealed_embedding,
+        Memory.embedding_model,
+        Memory.sealed_content if contents else null(),
+    ]
     if not store.switching:
-        return select(Memory, literal(None), literal(None))
+        return select(*columns, null(), null())
     indexed = and_(
         is_of_tenant(uow, store),
         IndexedMemory.memory_id == Memory.id,
         IndexedMemory.embedding_model == store.embedding_model,
     )
-    return select(Memory, IndexedMemory.embedding, IndexedMemory.embedding_model).outerjoin(IndexedMemory, indexed)
+    columns += [IndexedMemory.embedding, IndexedMemory.embedding_model]
+    return select(*columns).outerjoin_from(Memory, IndexedMemory, indexed)

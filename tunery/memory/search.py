@@ -13,7 +13,7 @@ from tunery.memory.search_statement import SearchQuery, Statement, goes_by_index
 __all__ = ["SearchQuery", "search"]
 
 CANDIDATES = 50
-"""How many rows each leg ranks at least."""
+"""How many rows each leg ranks; for longer answers twice, four times as many, and so on."""
 _ATTEMPTS = 5
 
 
@@ -23,7 +23,9 @@ async def search(uow: UnitOfWork, store: MemoryStore, query: SearchQuery, limit:
     Raises:
         InvalidInput: the embedding is not as long as the store's others.
     """
-    rows = max(4 * limit, CANDIDATES)
+    rows = CANDIDATES
+    while rows < 4 * limit:
+        rows *= 2
     for _ in range(_ATTEMPTS):
         found = await _run(uow, statement_for(store, query, rows, now=uow.now()))
         if _may_be_short(store, query, found, rows):

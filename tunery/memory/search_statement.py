@@ -8,6 +8,7 @@ with a shelf of its own is searched as a whole by that shelf's HNSW index and by
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,8 +31,8 @@ MOST_TERMS: Final = 24
 """Of a query. Which of them a memory has is one sum of powers of two, and single precision holds 24 of those."""
 LISTED: Final = 1000
 """How many of the memories that have a term are looked at on a shelf of one's own: the newest."""
-EF_SEARCH: Final = 800
-"""How many candidates HNSW keeps."""
+EF_SEARCH: Final = 1000
+"""How many candidates HNSW keeps: the most that pgvector takes (decision 15)."""
 _TERMS_AT_ONCE: Final = (4, 8, 16, MOST_TERMS)
 """For so many terms there is a statement of its own: PostgreSQL keeps the plans of few."""
 _TYPES: Final = {
@@ -75,17 +76,25 @@ def statement_for(
     store: MemoryStore, query: SearchQuery, rows: int, *, now: datetime, exact: bool = False
 ) -> Statement:
     """Ranks `rows` by each leg; `exact`: by looking at all. Raises InvalidInput as `search` does."""
-    parameters: dict[str, Any] = {"rows": rows, "now": now, "as_of": query.as_of}
+    parameters: dict[str, Any] = {"now": now, "as_of": query.as_of}
     parts = _Parts(
+        rows=int(rows),
         shelves=", ".join(str(int(shelf)) for shelf in shelves_of(store)),
         embedding=_ask_embedding(store, query, parameters),
         terms=_ask_terms(query, parameters),
         conditions=_conditions(store, query, parameters),
     )
     sql = parts.by_index() if goes_by_index(store, query) and not exact else parts.by_scan()
-    used = {name: kind for name, kind in _TYPES.items() if f":{name}" in sql}
-    parameters = {name: value for name, value in parameters.items() if f":{name}" in sql}
-    return Statement(text(sql).bindparams(*(bindparam(name, type_=kind) for name, kind in used.items())), parameters)
+    clause, names = _clause(sql)
+    return Statement(clause, {name: value for name, value in parameters.items() if name in names})
+
+
+@lru_cache(maxsize=256)
+def _clause(sql: str) -> tuple[TextClause, frozenset[str]]:
+    """With the names of its parameters. Made once: to look for them in the text takes a while."""
+    clause = text(sql)
+    names = frozenset(clause.compile().params)
+    return clause.bindparams(*(bindparam(name, type_=kind) for name, kind in _TYPES.items() if name in names)), names
 
 
 def _ask_embedding(store: MemoryStore, query: SearchQuery, parameters: dict[str, Any]) -> tuple[str, int] | None:
@@ -140,10 +149,11 @@ _SETTINGS: Final = (
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the statement is put together from. Shelves, model and dimensions stand in it as literals: by them the
-    planner finds the partition and the indexes that are for that model alone.
+    """What the statement is put together from. Shelves, model, dimensions and the number of rows stand in it as
+    literals: by them the planner finds the partition, the indexes for that model alone, and a plan that it can keep.
     """
 
+    rows: int
     shelves: str
     embedding: tuple[str, int] | None
     """Model and dimensions."""
@@ -159,8 +169,8 @@ class _Parts:
         rows = f"SELECT {columns} FROM memory_index WHERE shelf IN ({self.shelves}) AND {self.conditions}"
         # Materialised: each row is looked at once for all legs, and no plan looks at more than those.
         tables = [f"own AS MATERIALIZED ({rows} AND narrow UNION ALL {rows} AND NOT narrow)"]
-        vector = "SELECT memory_id FROM own WHERE distance IS NOT NULL ORDER BY distance, memory_id LIMIT :rows"
-        recency = "SELECT memory_id FROM own ORDER BY created_at DESC, memory_id DESC LIMIT :rows"
+        vector = f"SELECT memory_id FROM own WHERE distance IS NOT NULL ORDER BY distance, memory_id LIMIT {self.rows}"
+        recency = f"SELECT memory_id FROM own ORDER BY created_at DESC, memory_id DESC LIMIT {self.rows}"
         return self._ranking(tables, vector if self.embedding else _NOTHING, recency)
 
     def by_index(self) -> str:
@@ -172,7 +182,8 @@ class _Parts:
             model = model.replace(":", r"\:")  # as `text` wants it
             vector = (
                 f"SELECT memory_id {rows} AND embedding_model = '{model}'"
-                f" AND dimensions = {dimensions} ORDER BY embedding::halfvec({dimensions}) <#> :embedding LIMIT :rows"
+                f" AND dimensions = {dimensions} ORDER BY embedding::halfvec({dimensions}) <#> :embedding"
+                f" LIMIT {self.rows}"
             )
         if self.terms:
             tables.append(
@@ -185,7 +196,7 @@ class _Parts:
                 "own AS MATERIALIZED (SELECT looked_up.* FROM listed, LATERAL (SELECT memory_id, created_at,"
                 f" {_MASK} {rows} AND memory_id = listed.memory_id LIMIT 1) AS looked_up)"
             )
-        recency = f"SELECT memory_id {rows} ORDER BY created_at DESC LIMIT :rows"
+        recency = f"SELECT memory_id {rows} ORDER BY created_at DESC LIMIT {self.rows}"
         return self._ranking(tables, vector, recency, "settings, " if self.embedding else "")
 
     def _ranking(self, tables: list[str], vector: str, recency: str, settings: str = "") -> str:
@@ -204,7 +215,7 @@ class _Parts:
             score = " + ".join(f"(mask >> {bit} & 1) * w{bit}" for bit in range(self.terms))
             terms = (
                 "SELECT memory_id FROM own, weights WHERE mask <> 0"
-                f" ORDER BY {score} DESC, created_at DESC, memory_id DESC LIMIT :rows"
+                f" ORDER BY {score} DESC, created_at DESC, memory_id DESC LIMIT {self.rows}"
             )
         before = f"WITH {', '.join(tables)} " if tables else ""
         return (

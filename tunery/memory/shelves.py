@@ -88,14 +88,15 @@ async def _begin(database: Database, tenant_id: UUID) -> None:
         store = await uow.session.get_one(MemoryStore, tenant_id, populate_existing=True)
         if store.shelf != SHARED_SHELF:
             return
-        shelf = await _free_shelf(uow) or await uow.session.scalar(text("SELECT memory_shelves.open()"))
+        shelf = await _free_shelf(uow)
+        if shelf is None:
+            shelf = int((await uow.session.execute(text("SELECT memory_shelves.open()"))).scalar_one())
         models = select(IndexedMemory.embedding_model, IndexedMemory.dimensions).where(
-            _is_shared(),
-            IndexedMemory.tenant_id == tenant_id,
-            IndexedMemory.dimensions.is_not(None),
+            _is_shared(), IndexedMemory.tenant_id == tenant_id
         )
         for model, dimensions in await uow.session.execute(models.distinct()):
-            await _index_embeddings(uow, shelf, model, dimensions)
+            if dimensions is not None:
+                await _index_embeddings(uow, shelf, model, dimensions)
         await uow.session.execute(
             update(MemoryStore).where(MemoryStore.tenant_id == tenant_id).values(shelf=shelf, moving=True)
         )
@@ -110,8 +111,9 @@ async def _free_shelf(uow: UnitOfWork) -> int | None:
             " WHERE inhparent = 'memory_index'::regclass"
         )
     )
+    numbers: set[int] = set(made)
     taken = set(await uow.session.scalars(select(MemoryStore.shelf))) | {SHARED_SHELF}
-    for shelf in sorted(set(made) - taken):
+    for shelf in sorted(numbers - taken):
         rows = select(IndexedMemory.shelf).where(IndexedMemory.shelf == literal_column(str(shelf))).limit(1)
         if await uow.session.scalar(rows) is None:
             return shelf

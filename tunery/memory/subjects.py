@@ -148,8 +148,7 @@ async def lock_subjects(uow: UnitOfWork, subject_ids: Collection[UUID]) -> None:
 async def _make_missing(uow: UnitOfWork, keyring: Keyring, names: dict[bytes, str]) -> None:
     """By their digests."""
     for _ in range(_ATTEMPTS):
-        known = set(await uow.session.scalars(select(Subject.digest).where(Subject.digest.in_(names))))
-        missing = sorted(names.keys() - known | await _part_with_erased(uow, known))
+        missing = sorted(names.keys() - await _living(uow, names))
         if not missing:
             return
         # Whoever makes one of them at the same time is waited for; then theirs are found, and ours were never there.
@@ -176,17 +175,19 @@ async def _make_missing(uow: UnitOfWork, keyring: Keyring, names: dict[bytes, st
     raise Conflict("others keep making the same subjects; try again", field="subject")
 
 
-async def _part_with_erased(uow: UnitOfWork, digests: Collection[bytes | None]) -> set[bytes]:
-    """Which of them are those of subjects whose key is destroyed: a restored backup brought back the rows, not the key.
-    Whoever is called so now is somebody else; the sweep deletes what is left of the other one.
+async def _living(uow: UnitOfWork, digests: Collection[bytes]) -> set[bytes]:
+    """Which of them are those of subjects whose key is there. A restored backup brings back rows of erased subjects, not
+    their keys: whoever is called so now is somebody else, and the sweep deletes what is left of the other one.
     """
-    destroyed = select(DataKey.id).where(DataKey.id == Subject.data_key_id, DataKey.destroyed_at.is_not(None))
-    theirs = select(Subject.id, Subject.digest).where(Subject.digest.in_(digests), destroyed.exists())
-    found = {row.id: row.digest for row in await uow.session.execute(theirs)}
-    if found:
-        nameless = update(Subject).where(Subject.id.in_(found)).values(digest=None, sealed_name=None)
+    destroyed = select(DataKey.id).where(DataKey.id == Subject.data_key_id, DataKey.destroyed_at.is_not(None)).exists()
+    found = (
+        await uow.session.execute(select(Subject.id, Subject.digest, destroyed).where(Subject.digest.in_(digests)))
+    ).all()
+    erased = {identifier for identifier, _, is_erased in found if is_erased}
+    if erased:
+        nameless = update(Subject).where(Subject.id.in_(erased)).values(digest=None, sealed_name=None)
         await uow.session.execute(nameless)
-    return set(found.values())
+    return {digest for identifier, digest, _ in found if digest is not None and identifier not in erased}
 
 
 async def new_ids(uow: UnitOfWork, count: int) -> list[UUID]:

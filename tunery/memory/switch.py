@@ -14,11 +14,10 @@ from tunery.core.logs import get_logger
 from tunery.core.outbox import enqueue
 from tunery.core.services import Services
 from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
-from tunery.memory.contents import open_embedding, seal_embedding
+from tunery.memory.contents import open_content, open_embedding, seal_embedding
 from tunery.memory.index import NO_MODEL, IndexEntry, add_to_index, remove_from_index
 from tunery.memory.keep import TERMS_PURPOSE, entry_of
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
-from tunery.memory.opened import open_content_of, unopened
 from tunery.memory.sealed_store import half_floats
 from tunery.memory.stores import lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
@@ -142,12 +141,13 @@ def _index_of(
     take the text. What does not open is indexed without either, so that recall comes upon it and says so.
     """
     try:
-        terms = hash_terms(key, terms_of(open_content_of(subject, memory).text, store.language))
+        content = open_content(subject, memory.id, memory.sealed_content)
+        terms = hash_terms(key, terms_of(content.text, store.language))
         if memory.sealed_embedding is None or memory.embedding_model != store.embedding_model:
             return terms, None
         return terms, half_floats(open_embedding(subject, memory.id, memory.sealed_embedding)).tolist()
-    except UnsealingFailed:
-        log.error("a memory is indexed without its text", error=unopened(memory.id).message)  # noqa: TRY400
+    except UnsealingFailed as error:
+        log.error("a memory is indexed without its text", error=error.message)  # noqa: TRY400 - the vault logged it
         return [], []
 
 

@@ -17,7 +17,7 @@ from tunery.graphql.planner.declare import (
     Row,
     column,
     global_id,
-    newest_number,
+    newest,
     operation,
     planned,
     reference,
@@ -112,7 +112,7 @@ class VaultQuery:
     @root(
         Connection[Erasure],
         access=READ_ERASURES,
-        order=newest_number,
+        order=newest,
         description="The certificates of what was erased for the organisation, the newest first.",
     )
     def erasures(erasure: Row) -> Conditions:

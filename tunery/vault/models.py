@@ -80,7 +80,7 @@ class Erasure(Identified, TenantOwned, Table):
     """A signed certificate of what was destroyed. A tenant's are a chain: each holds the hash of the one before."""
 
     __tablename__ = "erasures"
-    __table_args__ = (UniqueConstraint("tenant_id", "number"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "number"), Index(None, "tenant_id", "id"))
 
     number: Mapped[int] = mapped_column(Integer)
     """1, 2, 3, …"""

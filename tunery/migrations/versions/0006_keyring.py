@@ -122,4 +122,5 @@ def _make_erasures() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
         sa.UniqueConstraint("tenant_id", "number", name=op.f("uq_erasures_tenant_id_number")),
     )
+    op.create_index(op.f("ix_erasures_tenant_id_id"), "erasures", ["tenant_id", "id"])
     protect("erasures", app="SELECT, INSERT")
