@@ -12,7 +12,7 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.memory.vectors import DIMENSIONS, Corpus
+from benchmarks.memory.vectors import DIMENSIONS, Corpus, Matrix
 from tunery.app.database_urls import role_url
 from tunery.app.embedded.postgres import start_postgres
 from tunery.app.migrate import migrate
@@ -110,6 +110,32 @@ async def assign_shared(owner: asyncpg.Connection, tenants: int) -> None:
     await owner.execute(f"CREATE POLICY own_rows ON shared TO {APPLICATION_ROLE} USING ({own})")
 
 
+async def add_rows(owner: asyncpg.Connection, tenants: int, tenant: int, vectors: Matrix) -> None:
+    """More rows of one tenant, to our table and to the shared one."""
+    [(last,)] = await owner.fetch("SELECT max(id) FROM shared")
+    others = [f"tenant_of_{count}" for count in ASSIGNMENTS if count != tenants]
+    owner_id = tenant_id(tenants, tenant)
+    more = [(last + number, owner_id, str(vector.tolist())) for number, vector in enumerate(vectors, 1)]
+    await owner.executemany(
+        f"INSERT INTO shared (id, tenant_of_{tenants}, embedding, {', '.join(others)})"  # noqa: S608
+        f" VALUES ($1, $2, $3::text::halfvec, {', '.join(['uuidv7()'] * len(others))})",
+        more,
+    )
+    await owner.executemany(
+        "INSERT INTO memory_index (shelf, memory_id, embedding_model, subject_id, agent, kind, dimensions, embedding,"
+        " terms, narrow, valid_from, created_at, tenant_id)"
+        f" VALUES (0, $1, '{MODEL}', $1, 'helper', 'fact', {DIMENSIONS}, $2::text::halfvec, '{{}}/1000000000', true,"
+        " '2026-01-01', now(), $3)",
+        [(_memory_id(row), vector, owner_id) for row, owner_id, vector in more],
+    )
+    await owner.execute("VACUUM ANALYZE memory_shelves.shelf_0")
+    await owner.execute("VACUUM ANALYZE shared")
+
+
+def _memory_id(row: int) -> UUID:
+    return UUID(int=((0x0198 << 112) | (0x7 << 76) | (0x2 << 62)) + row)
+
+
 def term_hashes(row: int, count: int = TERMS) -> list[int]:
     """Words of a memory, the common ones more often."""
     random = np.random.default_rng(row)
@@ -130,7 +156,7 @@ def _index_rows(corpus: Corpus, tenants: int, rows: NDArray[np.int64]) -> Iterat
     for row in rows:
         terms = sorted(set(term_hashes(int(row))))
         values = fixed | {
-            "memory_id": (((0x0198 << 112) | (0x7 << 76) | (0x2 << 62)) + int(row)).to_bytes(16, "big"),
+            "memory_id": _memory_id(int(row)).bytes,
             "subject_id": (1 + int(row) % 50).to_bytes(16, "big"),
             "embedding": struct.pack(">hh", DIMENSIONS, 0) + embeddings[row].tobytes(),
             "terms": struct.pack(f">iii{len(terms)}i", 1_000_000_000, len(terms), 0, *terms)

@@ -42,15 +42,30 @@ class Corpus:
         rows = np.bincount(self.owners(tenants), minlength=tenants)
         return [int(tenant) for tenant in np.argsort(-rows, kind="stable")[:count]]
 
-    def queries(self, tenants: int, tenant: int, count: int, random: np.random.Generator) -> dict[str, Matrix]:
-        """By where they lie: in the tenant's own clusters, in those of others, and where nobody has any."""
+    def rows_of(self, tenants: int, tenant: int) -> NDArray[np.int64]:
+        return np.flatnonzero(self.owners(tenants) == tenant)
+
+    def queries(self, tenants: int, tenant: int, count: int, seed: int) -> dict[str, Matrix]:
+        """By where they lie: in the tenant's own clusters, and in those of others."""
+        random = np.random.default_rng((seed, tenants, tenant))
         owner = np.arange(len(self.centres)) % tenants
-        anywhere = _unit(random.standard_normal((count, DIMENSIONS), dtype=np.float32))
         return {
             "own": _around(self.centres[random.choice(np.flatnonzero(owner == tenant), count)], random),
             "foreign": _around(self.centres[random.choice(np.flatnonzero(owner != tenant), count)], random),
-            "empty": anywhere,
         }
+
+    def places(self, tenants: int, tenant: int, count: int, seed: int) -> dict[str, Matrix]:
+        """Where others have a cluster each, and where nobody has anything."""
+        random = np.random.default_rng((seed, tenants, tenant))
+        foreign = np.flatnonzero(np.arange(len(self.centres)) % tenants != tenant)
+        return {
+            "dense": self.centres[random.choice(foreign, count, replace=False)],
+            "empty": _unit(random.standard_normal((count, DIMENSIONS), dtype=np.float32)),
+        }
+
+    def around(self, centres: Matrix, count: int, seed: int) -> Matrix:
+        """So many vectors around each."""
+        return _around(np.repeat(centres, count, axis=0), np.random.default_rng(seed))
 
     def nearest(self, rows: NDArray[np.int64], query: Matrix, count: int) -> set[int]:
         """Among these rows, in single precision."""

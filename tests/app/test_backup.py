@@ -24,8 +24,8 @@ from tunery.core.database import Database, Table, sqlalchemy_url
 from tunery.core.events import Events
 from tunery.core.outbox import OutboxMessage, run_task
 from tunery.core.services import Services
+from tunery.tenants.erase import FINISH_ERASURE
 from tunery.tenants.sign_up import sign_up
-from tunery.tenants.tasks import FINISH_ERASURE
 from tunery.vault.erasures import certify_erasure
 from tunery.vault.keyring import KeyDestroyed, Keyring
 from tunery.vault.secrets import keep_secret, reveal_secret

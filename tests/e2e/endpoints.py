@@ -91,6 +91,8 @@ GRAPHQL: tuple[Endpoint, ...] = (
     ),
     _query("apiKeys", "nodes { id }"),
     _query("signingKeys", "publicKey"),
+    _query("tenantKeys", "version"),
+    _query("erasures", "nodes { id }"),
     _query("billingAccount", "plan"),
     _query("usage", "quantity"),
     _query("invoicePreview", "subtotal"),
@@ -110,6 +112,7 @@ GRAPHQL: tuple[Endpoint, ...] = (
     _query("deployments", "nodes { id }"),
     _mutation("createApiKey", "secret", None, lambda _id: {"name": "another"}),
     _mutation("revokeApiKey", "apiKey { id }", "API key", lambda identifier: {"id": identifier}),
+    _mutation("rotateTenantKey", "tenantKey { version }", None, lambda _id: {}),
     _mutation(
         "quoteTraining",
         "quote { id }",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -22,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 
-from tests.canaries import Canaries, files_in, find_in, find_in_file, find_in_folder
+from tests.canaries import Canaries, files_in, find_in, find_in_folder
 from tests.conftest import Api, SignedUpTenant
 from tests.memory.embedding_server import serving_embeddings
 from tests.sealed_things import Kept, write_conversation, write_data_key, write_data_set, write_memory, write_secret
@@ -45,6 +46,7 @@ from tunery.memory.new_memory import NewMemory
 from tunery.memory.recall import recall
 from tunery.memory.remember import remember
 from tunery.tenants.sign_up import sign_up
+from tunery.training.data_sets import delete_data_set
 from tunery.vault.keyring import KeyDestroyed, Keyring
 from tunery.vault.sealing import MAGIC, _DoesNotOpen, _unseal, place
 
@@ -104,7 +106,7 @@ class Installation:
         return (await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)).stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def embeddings() -> AsyncIterator[str]:
     async with serving_embeddings() as server:
         yield json.dumps([{"model": "test/words", "url": server.url}])
@@ -113,7 +115,7 @@ async def embeddings() -> AsyncIterator[str]:
 NewInstallation = Callable[[Path], Awaitable[Settings]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_installation(settings: Settings, postgres: RunningPostgres, embeddings: str) -> NewInstallation:
     """Settings with a database that is empty; the server, the roles and the root key are this test process's."""
 
@@ -159,24 +161,59 @@ async def furnish(live: Installation, shop: Shop, canaries: Canaries) -> list[Ke
     return [await write(live.services, shop.tenant.tenant_id, canaries) for write in writers]
 
 
+async def store_another_data_set(live: Installation, shop: Shop, canaries: Canaries) -> UUID:
+    """One that will be deleted: its id."""
+    shop.erased.append(await write_data_set(live.services, shop.tenant.tenant_id, canaries))
+    [row] = await live.fetch("SELECT id FROM data_sets ORDER BY created_at DESC LIMIT 1")
+    return row["id"]
+
+
+async def delete(installation: Installation, shop: Shop, data_set: UUID) -> None:
+    async with installation.services.get(Database).unit_of_work(shop.tenant.tenant_id) as uow:
+        await delete_data_set(uow, installation.services.get(Keyring), data_set)
+
+
 async def talk_with(live: Installation, shop: Shop, person: str, canaries: Canaries, *, memories: int) -> list[Kept]:
     tenant = shop.tenant.tenant_id
     kept = [await write_memory(live.services, tenant, canaries, subject=person) for _ in range(memories)]
     return [*kept, await write_conversation(live.services, tenant, canaries, subject=person)]
 
 
-async def test_what_was_erased_stays_erased_in_yesterdays_backup(
-    new_installation: NewInstallation, postgres: RunningPostgres, tmp_path: Path
-) -> None:
+@dataclass
+class Day:
+    """What is left of a day on which somebody was erased."""
+
+    clock: TravellingClock
+    large: Shop
+    """Erases one person, and deletes a data set."""
+    small: Shop
+    """Is erased."""
+    deleted: UUID
+    yesterday: Path
+    """Both dumps, and the storage."""
+    keys: Path
+    """Today's dump of them."""
+    indexed: list[tuple[object, ...]]
+    certificates: list[dict[str, Any]]
+    public_keys: list[str]
+    canaries: Canaries
+    """Of what stays."""
+    gone: Canaries
+
+
+@pytest.fixture(scope="module")
+async def day(new_installation: NewInstallation, tmp_path_factory: pytest.TempPathFactory) -> Day:
     clock, canaries, gone = TravellingClock(), Canaries(), Canaries()
-    yesterday = tmp_path / "yesterday"
-    settings = await new_installation(tmp_path / "storage")
+    folder = tmp_path_factory.mktemp("day")
+    yesterday, keys = folder / "yesterday", folder / "keys.dump"
+    settings = await new_installation(folder / "storage")
     await asyncio.to_thread(migrate, settings)
     async with running(settings, clock) as live:
         large, small = await open_shop(live, "large"), await open_shop(live, "small")
         large.living = await furnish(live, large, canaries)
         large.living += await talk_with(live, large, BEN, canaries, memories=SHELF_ROWS)
         large.erased = await talk_with(live, large, ANNA, gone, memories=3)
+        deleted = await store_another_data_set(live, large, gone)
         small.erased = await furnish(live, small, gone) + await talk_with(live, small, ANNA, gone, memories=3)
         await live.sweep()
         await asyncio.to_thread(back_up, settings, yesterday)
@@ -186,54 +223,73 @@ async def test_what_was_erased_stays_erased_in_yesterdays_backup(
             await erase(live, large, "eraseSubject", subject=ANNA),
             await erase(live, small, "eraseTenant", confirm=small.tenant.slug),
         ]
+        await delete(live, large, deleted)
         await live.sweep()
         indexed = await index_of(live)
-        await asyncio.to_thread(back_up_keys, settings, tmp_path / "keys.dump")
-        keys = await public_keys(live)
+        await asyncio.to_thread(back_up_keys, settings, keys)
+        found = await live.fetch("SELECT public_key FROM signing_keys")
+    public_keys = [base64.b64encode(row["public_key"]).decode() for row in found]
+    return Day(clock, large, small, deleted, yesterday, keys, indexed, certificates, public_keys, canaries, gone)
 
-    for dump in (yesterday / "data.dump", yesterday / "keys.dump", tmp_path / "keys.dump"):
-        assert find_in_file(dump, canaries.mark) == find_in_file(dump, gone.mark) == []
-        assert find_in(unpacked(postgres, dump), gone.mark) == []
 
-    # With yesterday's keys all of it would open: nothing else keeps it from being read.
-    with_old_keys = await new_installation(copy_of(yesterday / "storage", tmp_path / "with-old-keys"))
-    await asyncio.to_thread(restore, with_old_keys, yesterday / "data.dump", yesterday / "keys.dump")
-    async with running(with_old_keys, clock) as restored:
+def test_no_dump_shows_what_is_sealed(day: Day, postgres: RunningPostgres) -> None:
+    for dump in (day.yesterday / "data.dump", day.yesterday / "keys.dump", day.keys):
+        for content in (dump.read_bytes(), unpacked(postgres, dump)):
+            assert find_in(content, day.canaries.mark) == find_in(content, day.gone.mark) == []
+
+
+async def test_nothing_but_the_missing_keys_keeps_it_from_being_read(
+    day: Day, new_installation: NewInstallation, tmp_path: Path
+) -> None:
+    """With yesterday's keys, all of yesterday's backup opens."""
+    settings = await new_installation(copy_of(day.yesterday / "storage", tmp_path))
+    await asyncio.to_thread(restore, settings, day.yesterday / "data.dump", day.yesterday / "keys.dump")
+    async with running(settings, day.clock) as restored:
         await restored.sweep()
-        for kept in (*large.living, *large.erased, *small.erased):
+        for kept in (*day.large.living, *day.large.erased, *day.small.erased):
             assert await kept.read(restored.services) == kept.expected
-        assert await try_every_key(restored, gone) > 0
+        assert await try_every_key(restored, day.gone) > 0
 
-    settings = await new_installation(copy_of(yesterday / "storage", tmp_path / "restored"))
-    await asyncio.to_thread(restore, settings, yesterday / "data.dump", tmp_path / "keys.dump")
-    async with running(settings, clock) as restored:
+
+async def test_what_was_erased_stays_erased_in_yesterdays_backup(
+    day: Day, new_installation: NewInstallation, postgres: RunningPostgres, tmp_path: Path
+) -> None:
+    settings = await new_installation(copy_of(day.yesterday / "storage", tmp_path))
+    await asyncio.to_thread(restore, settings, day.yesterday / "data.dump", day.keys)
+    async with running(settings, day.clock) as restored:
         assert await index_of(restored) == []
         # Before the worker has come to it: the index must be made whole nonetheless, and the erased have namesakes.
-        early = await remember_early(restored, large)
+        early = await remember_early(restored, day.large)
         for is_swept in (False, True):
             if is_swept:
                 await restored.sweep()
-            for kept in (*large.erased, *small.erased):
-                assert gone.mark.encode() not in await read_or_nothing(restored, kept)
-            assert await try_every_key(restored, canaries) > 0
-            assert await try_every_key(restored, gone) == 0
-            assert find_in(await restored.dump(postgres), gone.mark) == []
-            assert find_in_folder(restored.folder, gone.mark) == []
-            assert gone.mark not in await asked_by_api(restored, large)
-        for kept in large.living:
+            for kept in (*day.large.erased, *day.small.erased):
+                assert day.gone.mark.encode() not in await read_or_nothing(restored, kept)
+            assert day.gone.mark not in await asked_by_api(restored, day.large)
+            assert await try_every_key(restored, day.canaries) > 0
+            assert await try_every_key(restored, day.gone) == 0
+            assert find_in(await restored.dump(postgres), day.gone.mark) == []
+            assert find_in_folder(restored.folder, day.gone.mark) == []
+
+        for kept in day.large.living:
             assert await kept.read(restored.services) == kept.expected
-        assert [row for row in await index_of(restored) if not early & set(row)] == indexed
+        assert [row for row in await index_of(restored) if not early & set(row)] == day.indexed
         assert await restored.fetch(LEFT_OF_ERASED) == []
-        await assert_gone_in_the_clear(restored, small, postgres)
-        found = await recall(restored.services, large.tenant.tenant_id, "parcel", subject=ANNA)
+        await assert_gone_in_the_clear(restored, day.small, postgres)
+        found = await recall(restored.services, day.large.tenant.tenant_id, "parcel", subject=ANNA)
         assert [one.memory.id for one in found.memories if one.memory.id not in early] == []
-        assert [row["certificate"] for row in await restored.fetch("SELECT certificate FROM erasures ORDER BY 1")] == (
-            sorted(certificate["certificate"].encode() for certificate in certificates)
+        await delete(restored, day.large, day.deleted)
+        certificates = await restored.fetch("SELECT certificate FROM erasures ORDER BY 1")
+        assert [row["certificate"] for row in certificates] == sorted(
+            certificate["certificate"].encode() for certificate in day.certificates
         )
-    for certificate in certificates:
-        assert verified(certificate, keys, tmp_path) == 0
+
+
+def test_certificates_verify_with_the_public_key_alone(day: Day, tmp_path: Path) -> None:
+    for certificate in day.certificates:
+        assert verified(certificate, day.public_keys, tmp_path) == 0
         forged = certificate | {"certificate": certificate["certificate"].replace('"number":1', '"number":2')}
-        assert verified(forged, keys, tmp_path) == 1
+        assert verified(forged, day.public_keys, tmp_path) == 1
 
 
 def back_up(settings: Settings, folder: Path) -> None:
@@ -244,7 +300,7 @@ def back_up(settings: Settings, folder: Path) -> None:
 
 
 def copy_of(storage: Path, folder: Path) -> Path:
-    return shutil.copytree(storage, folder)
+    return Path(shutil.copytree(storage, folder / "storage"))
 
 
 def tunery(settings: Settings | None, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -379,12 +435,6 @@ async def remember_early(restored: Installation, shop: Shop) -> set[object]:
     assert [one.memory.text for one in found.memories] == [f"{ANNA} lives in Mill Lane."]
     assert found.memories[0].memory.subject_id not in before
     return {one.id for one in remembered}
-
-
-async def public_keys(live: Installation) -> list[str]:
-    return [
-        base64.b64encode(row["public_key"]).decode() for row in await live.fetch("SELECT public_key FROM signing_keys")
-    ]
 
 
 def verified(certificate: dict[str, Any], keys: list[str], folder: Path) -> int:

@@ -52,6 +52,10 @@ class EmbeddingServer:
         """Of the next answers; then 200."""
         self.refused: set[str] = set()
         """Texts that it does not take."""
+        self.choked: set[str] = set()
+        """Texts on which it fails."""
+        self.zeros: set[str] = set()
+        """Texts that have no direction for it."""
         self.answer: object = None
         """In place of the right one."""
         self.held: asyncio.Event | None = None
@@ -68,6 +72,8 @@ class EmbeddingServer:
             return JSONResponse({"error": {"message": body["input"][0], "code": "no_good"}}, status)
         if self.refused.intersection(body["input"]):
             return JSONResponse({"error": {"message": body["input"][0], "code": "context_length_exceeded"}}, 400)
+        if self.choked.intersection(body["input"]):
+            return JSONResponse({"error": {"code": "internal"}}, 500)
         if self.answer is not None:
             return Response(json.dumps(self.answer), media_type="application/json")
         data = [
@@ -82,6 +88,8 @@ class EmbeddingServer:
         return JSONResponse({"object": "list", "model": body["model"], "data": data})
 
     def _embed(self, text: str, model: str) -> list[float]:
+        if text in self.zeros:
+            return [0.0] * self.dimensions_of.get(model, self.dimensions)
         vector = embed(text, self.dimensions_of.get(model, self.dimensions), model)
         length = math.hypot(*vector)
         return [x / length for x in vector]

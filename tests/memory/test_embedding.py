@@ -11,7 +11,14 @@ from tests.memory.conftest import MODEL
 from tests.memory.embedding_server import embed
 from tunery.app.settings import Settings
 from tunery.core.errors import Unavailable
-from tunery.memory.embedding import Embedders, HttpEmbedder, TextRefused, embed_what_goes
+from tunery.memory.embedding import (
+    Embedders,
+    HttpEmbedder,
+    TextRefused,
+    TextsFailed,
+    embed_around_failures,
+    embed_what_goes,
+)
 
 
 @pytest.fixture
@@ -91,7 +98,6 @@ VECTOR = [1.0, 2.0]
         {"data": [{"index": 0, "embedding": VECTOR}, {"index": 0, "embedding": VECTOR}]},
         {"data": [{"index": 1, "embedding": VECTOR}, {"index": 2, "embedding": VECTOR}]},
         {"data": [{"index": 0, "embedding": VECTOR}, {"index": 1, "embedding": [1.0]}]},
-        {"data": [{"index": 0, "embedding": VECTOR}, {"index": 1, "embedding": [0.0, 0.0]}]},
         {"data": [{"index": 0, "embedding": VECTOR}, {"index": 1, "embedding": []}]},
         {"data": [{"index": 0, "embedding": VECTOR}, {"index": 1, "embedding": [1.0] * 4001}]},
         {"data": [{"index": 0, "embedding": VECTOR}, {"index": 1, "embedding": "base64"}]},
@@ -111,6 +117,29 @@ async def test_only_the_refused_text_is_left_without_a_vector(embedder, embeddin
         await embedder.embed(["good", "bad"])
     vectors = await embed_what_goes(embedder, ["bad", "good", "fine", "worse", "nice"])
     assert [vector is not None for vector in vectors] == [False, True, True, False, True]
+
+
+async def test_a_text_of_zeros_is_one_that_the_model_does_not_take(embedder, embeddings):
+    embeddings.zeros = {"bad"}
+    vectors = await embed_what_goes(embedder, ["good", "bad", "fine"])
+    assert [vector is not None for vector in vectors] == [True, False, True]
+
+
+async def test_a_text_on_which_the_server_fails_keeps_no_other_from_its_vector(embedder, embeddings):
+    embeddings.choked = {"bad", "worse"}
+    texts = ["good", "bad", "fine", "worse", "nice"]
+    with pytest.raises(TextsFailed, match="answers 500"):
+        await embed_what_goes(embedder, texts)
+    vectors = await embed_around_failures(embedder, texts)
+    assert [vector is not None for vector in vectors] == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_server_that_fails_on_any_text_is_asked_for_no_more_of_them(embedder, embeddings, status):
+    embeddings.statuses = [status] * 100
+    with pytest.raises(Unavailable, match=f"answers {status}"):
+        await embed_around_failures(embedder, ["one", "two", "three", "four"])
+    assert len(embeddings.asked) == (6 if status == 500 else 3)
 
 
 async def test_neither_texts_nor_keys_are_logged(embedder, embeddings, caplog, capfd):

@@ -6,7 +6,10 @@ from datetime import timedelta
 import pytest
 
 from tests.memory.memories import all_said, known, recalled, said
+from tunery.core.database import Database
 from tunery.core.errors import InvalidInput, NotFound
+from tunery.memory import recall as recall_module
+from tunery.memory.forget import forget_by_ids
 from tunery.memory.fusion import WEIGHTS
 from tunery.memory.recall import recall
 from tunery.vault.sealing import UnsealingFailed
@@ -154,3 +157,21 @@ async def test_ciphertext_of_another_tenant_or_person_does_not_open(services, te
         await owner.execute(SWAPS["swapped with another row"], mine.id, foreign.id)
         with pytest.raises(UnsealingFailed, match=f"mem_{mine.id.hex}"):
             await recalled(services, tenant, "tea")
+
+
+async def test_what_is_forgotten_while_somebody_recalls_leaves_the_answer_whole(
+    services, tenant, embeddings, monkeypatch
+):
+    said_, *_ = await all_said(services, tenant, "likes tea", "owns a dog", "works at night")
+    sound = recall_module.search
+
+    async def search_and_forget(*arguments):
+        found = await sound(*arguments)
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            await forget_by_ids(uow, [said_.id])
+        return found
+
+    monkeypatch.setattr(recall_module, "search", search_and_forget)
+    assert len(await recalled(services, tenant, "tea", k=2)) == 2
+    monkeypatch.undo()
+    assert set(await recalled(services, tenant, "tea")) == {"owns a dog", "works at night"}

@@ -243,3 +243,70 @@ async def test_a_memory_that_does_not_open_stops_nothing_and_is_not_hidden(servi
     assert await recalled(services, tenant, "coffee", k=1) == ["likes coffee"]
     with pytest.raises(Exception, match=f"mem_{first.id.hex} does not open"):
         await recalled(services, tenant, "coffee", k=2)
+
+
+async def test_a_neighbour_or_a_subject_that_does_not_open_keeps_no_memory_from_its_vector(
+    services, tenant, owner, embeddings, monkeypatch
+):
+    monkeypatch.setattr(reembed, "BATCH", 2)
+    neighbour = await said(services, tenant, "she drinks oolong tea every morning")
+    await owner.execute("UPDATE memories SET sealed_content = 'x' WHERE id = $1", neighbour.id)
+    embeddings.away = True
+    lost = await all_said(services, tenant, *TEXTS, subject="bert")
+    await said(services, tenant, "drinks oolong tea every morning")
+    embeddings.away = False
+    await owner.execute(
+        "UPDATE data_keys SET wrapped_key = 'x' WHERE id = (SELECT data_key_id FROM subjects WHERE id = $1)",
+        lost[0].subject_id,
+    )
+    assert await mend_store(services, tenant.tenant_id) == 1
+    assert await models_of(owner, tenant) == {MODEL: 2, "": 0}
+    assert (await store_of(owner, tenant))["incomplete"], "the others wait for their key"
+
+
+@pytest.mark.parametrize("trouble", ["choked", "zeros"])
+async def test_a_text_on_which_the_server_fails_keeps_no_store_from_its_vectors(
+    services, newer, tenant, owner, embeddings, monkeypatch, trouble
+):
+    monkeypatch.setattr("tunery.memory.embedding._PAUSES", (0.01, 0.01))
+    await all_said(services, tenant, *TEXTS, "poison")
+    setattr(embeddings, trouble, {"poison"})
+    assert await mend_store(newer, tenant.tenant_id) == 3
+    assert await models_of(owner, tenant) == {NEW: 3}
+    store = await store_of(owner, tenant)
+    assert (store["embedding_model"], store["incomplete"]) == (NEW, False)
+
+
+async def test_a_store_that_no_model_answers_keeps_no_other_from_its_turn(
+    services, tenant, sign_up, owner, embeddings, monkeypatch
+):
+    others = [await sign_up(f"Other-{number}") for number in range(4)]
+    embeddings.away = True
+    for one in (tenant, *others):
+        await said(services, one, "likes tea")
+    embeddings.away = False
+    sound, tried = reembed.mend_store, []
+
+    async def mend(services, tenant_id):
+        tried.append(tenant_id)
+        if tenant_id == tenant.tenant_id:
+            raise Unavailable("too long a text")
+        return await sound(services, tenant_id)
+
+    monkeypatch.setattr(reembed, "mend_store", mend)
+    with pytest.raises(Unavailable, match="too long a text"):
+        await embed_missing(services)
+    assert [await models_of(owner, other) for other in others] == [{MODEL: 1}] * 4
+
+    async def mend_nothing(_services, tenant_id):
+        tried.append(tenant_id)
+        raise Unavailable("away")
+
+    embeddings.away = True
+    for one in (tenant, *others):
+        await said(services, one, "likes coffee")
+    tried.clear()
+    monkeypatch.setattr(reembed, "mend_store", mend_nothing)
+    with pytest.raises(Unavailable, match="away"):
+        await embed_missing(services)
+    assert len(tried) == 3

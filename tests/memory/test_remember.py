@@ -2,6 +2,8 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import islice, permutations
+from time import perf_counter
 
 import pytest
 from sqlalchemy import select
@@ -83,6 +85,37 @@ async def test_a_newer_fact_ends_the_older_one_and_keeps_it(services, tenant, cl
     assert await recalled(services, tenant, "lives where", as_of=moved - timedelta(days=200)) == ["lives in Bonn"]
 
 
+async def test_a_fact_may_be_true_again_and_may_have_been_true_before(services, tenant, clock, embeddings):
+    def years_ago(years: float) -> datetime:
+        return clock.now() - timedelta(days=365 * years)
+
+    rome, oslo = {"key": "home", "text": "lives in Rome"}, {"key": "home", "text": "lives in Oslo"}
+    for fact, since in ((rome, 8), (oslo, 6), (rome, 4), (rome, 9)):
+        await said(services, tenant, **fact, valid_from=years_ago(since))
+    for time, text in ((8.5, "lives in Rome"), (7, "lives in Rome"), (5, "lives in Oslo"), (3, "lives in Rome")):
+        assert await recalled(services, tenant, "lives", as_of=years_ago(time)) == [text]
+    again = await said(services, tenant, **rome)
+    assert again.outcome == "seen"
+
+
+async def test_a_fact_said_again_holds_until_what_is_said_last(services, tenant, clock, embeddings):
+    now, text = clock.now(), "works at the harbour"
+    first = await said(services, tenant, text, key="job", valid_to=now + timedelta(days=1))
+    assert (await said(services, tenant, text, key="job")).id == first.id
+    assert (await known(services, tenant))[text].valid_to is None
+    assert await recalled(services, tenant, "work", as_of=now + timedelta(days=2)) == [text]
+    await said(services, tenant, text, key="job", valid_to=now + timedelta(days=3))
+    assert (await known(services, tenant))[text].valid_to == now + timedelta(days=3)
+    assert await recalled(services, tenant, "work", as_of=now + timedelta(days=4)) == []
+    # Never beyond the beginning of the next one.
+    begin = now + timedelta(days=2)
+    await said(services, tenant, "works in a bank", key="job", valid_from=begin)
+    for end in (None, now + timedelta(days=5)):
+        assert (await said(services, tenant, text, key="job", valid_to=end)).id == first.id
+        assert (await known(services, tenant))[text].valid_to == begin
+    assert await recalled(services, tenant, "work", as_of=begin) == ["works in a bank"]
+
+
 async def test_within_a_batch_the_last_fact_stands(services, tenant, embeddings):
     items = [NewMemory(subject="anna", text=f"weighs {kilos} kg", key="weight") for kilos in (70, 71, 72)]
     results = await remember(services, tenant.tenant_id, items)
@@ -110,9 +143,19 @@ async def test_a_near_duplicate_is_kept_behind_the_older_one(services, tenant, o
         ("has 2 cats and one very old dog", "has 3 cats and one very old dog"),
         ("eats meat and bread and cheese and very much fruit", "eats no meat and bread and cheese and very much fruit"),
         ("dinner with Anna and the others in the big hall", "dinner with the others in the big hall and Anna and He"),
+        ("prefers tea to coffee", "prefers coffee to tea"),
+        ("moved from Oslo to Rome", "moved to Oslo from Rome"),
+        ("the left knee hurts", "the right knee hurts"),
+        ("works at the harbour", "worked at the harbour"),
+        ("her son is ill", "her sons is ill"),
+        ("is not very ill", "is not ill"),
+        ("has few friends", "has a few friends"),
+        ("knows C++", "knows C#"),
+        ("mild at -5", "mild at 5"),
+        ("a call about the usual matters " * 200 + "walnuts", "a call about the usual matters " * 200 + "a refund"),
     ],
 )
-async def test_what_differs_in_a_number_a_negation_or_a_name_is_no_duplicate(services, tenant, embeddings, one, other):
+async def test_what_may_say_something_else_is_no_duplicate(services, tenant, embeddings, one, other):
     embeddings.dimensions = 2
     embeddings.answer = {"data": [{"index": 0, "embedding": [1.0, 0.0]}]}
     await said(services, tenant, one)
@@ -120,11 +163,53 @@ async def test_what_differs_in_a_number_a_negation_or_a_name_is_no_duplicate(ser
     assert set(await recalled(services, tenant, "x")) == {one, other}
 
 
+@pytest.mark.parametrize("again", ["Likes the green tea!", "also LIKES (really) green tea.", '"likes very green tea"'])
+async def test_marks_capitals_and_emphasis_make_no_other_memory(services, tenant, embeddings, again):
+    embeddings.dimensions = 2
+    embeddings.answer = {"data": [{"index": 0, "embedding": [1.0, 0.0]}]}
+    first = await said(services, tenant, "likes green tea")
+    assert (await said(services, tenant, again)).merged_into == first.id
+
+
+async def test_long_texts_that_lie_near_each_other_hold_up_nobody(services, tenant, embeddings, monkeypatch):
+    monkeypatch.setattr(embeddings, "_embed", lambda *_: [1.0] + [0.0] * 47)
+    opening = " ".join(["Alpha", "Beta", "Gamma", "Delta"] * 320)
+    texts = [
+        f"{opening} {' '.join(names)}" for names in islice(permutations(["Oslo", "Rome", "Bonn", "Bern", "Ulm"]), 100)
+    ]
+    waits = []
+
+    async def wait() -> None:
+        while True:
+            before = perf_counter()
+            await asyncio.sleep(0.01)
+            waits.append(perf_counter() - before)
+
+    waiting = asyncio.create_task(wait())
+    results = await remember(services, tenant.tenant_id, [NewMemory(subject="anna", text=text) for text in texts])
+    waiting.cancel()
+    assert {result.outcome for result in results} == {"stored"}
+    assert max(waits) < 2, "it was minutes"
+
+
 async def test_near_duplicates_within_a_batch_are_found(services, tenant, embeddings):
     texts = ["sleeps until noon on sundays", "unrelated words here", "sleeps until the noon on sundays"]
     results = await remember(services, tenant.tenant_id, [NewMemory(subject="anna", text=text) for text in texts])
     assert [result.outcome for result in results] == ["stored", "stored", "merged"]
     assert results[2].merged_into == results[0].id
+
+
+async def test_a_name_is_the_same_however_its_accents_are_written(services, tenant, owner, embeddings):
+    names = ["Zo\u00eb", "Zoe\u0308"]
+    results = await remember(
+        services,
+        tenant.tenant_id,
+        [NewMemory(subject=name, text=f"note {number}") for number, name in enumerate(names)],
+    )
+    assert len({result.subject_id for result in results}) == 1
+    for name in names:
+        assert set(await recalled(services, tenant, "note", name)) == {"note 0", "note 1"}
+    assert (await rows_of(owner, tenant))["subjects"] == 1
 
 
 async def test_everything_is_sealed_but_what_search_needs(services, tenant, owner, embeddings, clock):
@@ -254,9 +339,25 @@ async def test_many_who_make_the_same_subjects_in_any_order_never_wait_in_a_circ
     assert await rows_of(owner, tenant) == {"subjects": 12, "memories": 96, "conversations": 0, "memory_index": 96}
 
 
-async def test_of_two_who_tell_the_same_fact_one_stands(services, tenant, embeddings):
+async def test_who_say_the_same_at_the_same_time_say_it_once(services, tenant, owner, embeddings):
+    """Also of a subject that is known, in a store that has its model: nothing but the subject's lock is in the way."""
+    await said(services, tenant, "likes coffee")
+    results = await asyncio.gather(*(said(services, tenant, "likes tea") for _ in range(8)))
+    assert sorted(result.outcome for result in results) == ["seen"] * 7 + ["stored"]
+    assert (await known(services, tenant))["likes tea"].seen == 8
+    near = (
+        "likes green tea and dark bread",
+        "really likes the green tea and dark bread",
+        "likes the green tea and dark bread",
+    )
+    results = await asyncio.gather(*(said(services, tenant, text) for text in near))
+    assert sorted(result.outcome for result in results) == ["merged", "merged", "stored"]
+
+
+async def test_of_many_who_tell_the_same_fact_one_stands(services, tenant, embeddings):
+    await said(services, tenant, "likes coffee")
     await asyncio.gather(*(said(services, tenant, f"weighs {kilos} kg", key="weight") for kilos in range(60, 70)))
-    memories = (await known(services, tenant)).values()
+    memories = [memory for memory in (await known(services, tenant)).values() if memory.key]
     standing = [memory for memory in memories if memory.valid_to is None]
     assert (len(memories), len(standing)) == (10, 1)
     ends = sorted(memory.valid_to for memory in memories if memory.valid_to)

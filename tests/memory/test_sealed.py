@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from tests.memory.conftest import rows_of
 from tests.memory.memories import all_said, known, recalled, said
 from tunery.core.database import Database
-from tunery.core.errors import InvalidInput
-from tunery.memory import sealed_search, switch
+from tunery.core.errors import Conflict, InvalidInput
+from tunery.memory import sealed_search, sealed_store, switch
 from tunery.memory.forget import forget_by_ids
 from tunery.memory.recall import recall
 from tunery.memory.reembed import mend_store
+from tunery.memory.stores import lock_store
 from tunery.memory.switch import move_memories, move_unfinished, set_search
 from tunery.vault.sealing import UnsealingFailed
 
@@ -249,3 +251,37 @@ async def test_a_wrong_way_to_search_is_refused(services, tenant, owner):
     with pytest.raises(InvalidInput, match="'hidden' is none of open, sealed"):
         await switch_to(services, tenant, "hidden")
     assert await store_of(owner, tenant) is None
+
+
+async def test_a_switch_that_writers_hold_up_is_refused_for_now_and_keeps_no_other_from_it(
+    services, tenant, sign_up, owner, embeddings, monkeypatch
+):
+    monkeypatch.setattr(switch, "_WRITERS_SECONDS", 0.2)
+    other = await sign_up("Other")
+    for one in (tenant, other):
+        await said(services, one, "likes tea")
+        await switch_to(services, one, "sealed")
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        await lock_store(uow)
+        with pytest.raises(Conflict, match="written to all the time"):
+            await switch_to(services, tenant, "open")
+        await move_unfinished(services)
+    assert (await store_of(owner, tenant))["search"] == "sealed"
+    assert (await store_of(owner, tenant))["switching"]
+    assert not (await store_of(owner, other))["switching"]
+
+
+async def test_vectors_are_opened_beside_the_event_loop(services, tenant, embeddings, monkeypatch):
+    """Thousands take a while, and others are to be served meanwhile."""
+    await seal(services, tenant)
+    await all_said(services, tenant, *TEXTS)
+    sound, threads = sealed_store.open_embedding, []
+
+    def open_embedding(*arguments):
+        threads.append(threading.current_thread())
+        return sound(*arguments)
+
+    monkeypatch.setattr(sealed_store, "open_embedding", open_embedding)
+    await said(services, tenant, "plays the trombone")
+    assert len(threads) == len(TEXTS)
+    assert threading.current_thread() not in threads

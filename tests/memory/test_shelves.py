@@ -10,11 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.memory.indexed import DIMENSIONS, MODEL, Points, shelf_of_rows
+from tests.memory.memories import all_said
+from tests.memory.test_sealed import store_of
 from tunery.core.database import Database
 from tunery.core.errors import Unavailable
 from tunery.core.services import Services
 from tunery.memory import shelves
 from tunery.memory.index import clear_index, remove_from_index
+from tunery.memory.reembed import mend_store
 from tunery.memory.search import search
 from tunery.memory.shelves import ShelfRows, move_large_tenants, prepare_embedding_model
 from tunery.memory.stores import lock_store, open_store
@@ -189,6 +192,8 @@ async def test_an_erased_tenant_s_shelf_is_used_again(crowded, indexed, owner):
     await gone.add(points.anywhere(150))
     await move_large_tenants(crowded)
     shelf = (await gone.store()).shelf
+    file = f"SELECT pg_relation_filenode('memory_shelves.shelf_{shelf}')"
+    erased = await owner.fetchval(file)
     async with gone.database.unit_of_work(gone.tenant_id) as uow:
         store = await lock_store(uow)
         await clear_index(uow, store)
@@ -196,6 +201,7 @@ async def test_an_erased_tenant_s_shelf_is_used_again(crowded, indexed, owner):
     await next_one.add(points.anywhere(150))
     await move_large_tenants(crowded)
     assert (await next_one.store()).shelf == shelf
+    assert await owner.fetchval(file) != erased, "no page of the erased tenant's is left"
     assert await shelf_of_rows(owner, next_one.tenant_id) == {shelf: 150}
     assert len(await next_one.find(points.anywhere(1)[0], 150)) == 150
 
@@ -227,6 +233,7 @@ async def test_shelves_can_only_be_reached_through_the_table_s_policy(services, 
         f"SELECT * FROM memory_shelves.shelf_{shelf}",
         "SELECT memory_shelves.open()",
         f"SELECT memory_shelves.index_embeddings({shelf}, 'a', 3)",
+        f"SELECT memory_shelves.empty({shelf})",
     ):
         with pytest.raises(DBAPIError, match="permission denied for schema"):
             async with database.unit_of_work(tenant.tenant_id) as uow:
@@ -272,6 +279,26 @@ async def test_another_model_s_index_is_there_before_its_rows(crowded, indexed, 
         "((embedding_model = 'newer'::text) AND (dimensions = 8))",
         f"((embedding_model = '{MODEL}'::text) AND (dimensions = {DIMENSIONS}))",
     ]
+
+
+async def test_a_shelf_gets_its_index_when_the_model_is_found_out_later(crowded, services, tenant, owner, embeddings):
+    embeddings.away = True
+    for start in (0, 60):
+        await all_said(services, tenant, *(f"note number {start + number}" for number in range(60)))
+    await move_large_tenants(crowded)
+    embeddings.away = False
+    shelf = (await store_of(owner, tenant))["shelf"]
+    indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = $1 AND indexdef LIKE '%hnsw%'"
+    assert await owner.fetchval(indexes, f"shelf_{shelf}") == 0
+    # By the mending, before the first vectors, or by the sweep, when somebody remembered meanwhile.
+    await mend_store(services, tenant.tenant_id)
+    assert await owner.fetchval(indexes, f"shelf_{shelf}") == 1
+    for index in await owner.fetch(
+        "SELECT indexname FROM pg_indexes WHERE tablename = $1 AND indexdef LIKE '%hnsw%'", f"shelf_{shelf}"
+    ):
+        await owner.execute(f"DROP INDEX memory_shelves.{index['indexname']}")
+    await move_large_tenants(crowded)
+    assert await owner.fetchval(indexes, f"shelf_{shelf}") == 1
 
 
 async def test_a_search_that_is_overtaken_again_and_again_says_so(crowded, indexed, monkeypatch):

@@ -1,5 +1,6 @@
 """Importing and exporting NDJSON: what comes out can go in again, and what is wrong keeps everything out."""
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -10,9 +11,12 @@ from tests.memory.memories import NOTHING, all_said, known, recalled, said
 from tests.memory.test_forget import talked
 from tests.memory.test_sealed import seal
 from tunery.core.database import Database
-from tunery.memory import import_lines
+from tunery.memory import import_lines, transfer
 from tunery.memory.conversations import list_conversations
+from tunery.memory.new_memory import NewMemory
 from tunery.memory.reembed import mend_store
+from tunery.memory.remember import remember
+from tunery.memory.transfer import export_memories
 from tunery.vault.keyring import Keyring
 
 
@@ -111,6 +115,61 @@ async def test_an_export_can_be_imported_again(api, services, tenant, sign_up, c
         page, _ = await list_conversations(uow, services.get(Keyring), "anna")
     assert [message.content for message in page[0].messages] == ["I live in Oslo now", "and like tea"]
     assert (await known(services, other))["lives in Oslo"].conversation_id == page[0].id
+
+
+async def test_a_fact_that_ended_as_it_began_comes_out_and_goes_in(api, services, tenant, sign_up, embeddings):
+    other = await sign_up("Other")
+    items = [NewMemory(subject="anna", text=f"lives in {town}", key="home") for town in ("Oslo", "Rome")]
+    await remember(services, tenant.tenant_id, items)
+    lines = await exported(api, tenant)
+    assert lines[0]["valid_to"] == lines[0]["valid_from"]
+    for order in (lines, lines[::-1]):
+        for one in (tenant, other):
+            response = await put(api, one, ndjson(*order))
+            assert response.status_code == 200, response.text
+            assert len(await exported(api, one)) == 2
+            assert await recalled(services, one, "lives") == ["lives in Rome"]
+    fresh = await sign_up("Fresh")
+    await put(api, fresh, ndjson(*lines[::-1]))
+    assert await recalled(services, fresh, "lives") == ["lives in Rome"]
+
+
+async def test_an_export_names_no_conversation_that_is_not_in_it(api, services, tenant, sign_up, embeddings):
+    await said(services, tenant, "likes tea", conversation_id=await talked(services, tenant, "one", agent="sales"))
+    await said(services, tenant, "likes milk", conversation_id=await talked(services, tenant, "two"))
+    parts = []
+    async for part in export_memories(services, tenant.tenant_id):
+        if not parts:  # between the conversations and the memories
+            talk = await talked(services, tenant, "three")
+            await said(services, tenant, "likes water", conversation_id=talk)
+        parts.append(part)
+    for lines in (b"".join(parts), ndjson(*await exported(api, tenant, agent="default"))):
+        named = {line["text"]: line["conversation"] for line in map(json.loads, lines.splitlines()) if "text" in line}
+        assert named["likes milk"]
+        other = await sign_up("Other")
+        response = await put(api, other, lines)
+        assert (response.status_code, response.json()["stored"]) == (200, 3), response.text
+        assert (await known(services, other))["likes milk"].conversation_id
+
+
+async def test_what_comes_in_again_is_not_counted_again(api, services, tenant, embeddings):
+    for _ in range(3):
+        await said(services, tenant, "likes tea")
+    lines = await exported(api, tenant)
+    await put(api, tenant, ndjson(*lines))
+    assert (await known(services, tenant))["likes tea"].seen == 3
+    many = {"subject": "anna", "text": "likes tea", "seen": 1_000_000}
+    response = await put(api, tenant, ndjson(*[many] * 2_500))
+    assert (response.status_code, response.json().get("seen")) == (200, 2_500), response.text
+    await said(services, tenant, "likes tea")
+    assert (await known(services, tenant))["likes tea"].seen == 1_000_000
+
+
+async def test_an_export_takes_a_subject_s_id_for_its_name(api, services, tenant, sign_up, embeddings):
+    mine = await said(services, tenant, "likes tea")
+    theirs = await said(services, await sign_up("Other"), "likes secrets")
+    assert [line["text"] for line in await exported(api, tenant, subject=f"sub_{mine.subject_id.hex}")] == ["likes tea"]
+    assert (await get(api, tenant, subject=f"sub_{theirs.subject_id.hex}")).status_code == 404
 
 
 async def test_an_export_is_of_one_subject_or_agent_if_asked(api, services, tenant, sign_up, embeddings):
@@ -270,3 +329,27 @@ async def test_without_a_key_nothing_goes_in_or_out(api, method):
     path = "/v1/memories/import" if method == "POST" else "/v1/memories/export"
     response = await api.client.request(method, path)
     assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthenticated")
+
+
+async def test_nobody_waits_for_the_end_of_an_import(api, services, tenant, owner, embeddings, monkeypatch):
+    """Not even for that of a tenant's first one, nor while no model answers."""
+    sound, begun, go_on = transfer.find_or_make_subjects, asyncio.Event(), asyncio.Event()
+
+    async def take_long(*arguments):
+        found = await sound(*arguments)
+        begun.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(transfer, "find_or_make_subjects", take_long)
+    importing = asyncio.create_task(put(api, tenant, ndjson({"subject": "anna", "text": "likes tea"})))
+    await begun.wait()
+    embeddings.away = True
+    try:
+        async with asyncio.timeout(10):
+            await said(services, tenant, "likes coffee", subject="bert")
+            assert await recalled(services, tenant, "coffee", "bert") == ["likes coffee"]
+    finally:
+        go_on.set()
+        response = await importing
+    assert response.json()["stored"] == 1

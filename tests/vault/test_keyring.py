@@ -2,15 +2,16 @@ import asyncio
 
 import asyncpg
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from tunery.core.database import Database
-from tunery.core.errors import InvalidInput, NotFound
+from tunery.core.errors import InvalidInput, NotFound, Unavailable
 from tunery.core.services import Services
+from tunery.vault import envelopes
 from tunery.vault.envelopes import ML_KEM_1024_P384, SUITES, X_WING
-from tunery.vault.keyring import KeyDestroyed, Keyring, data_key_fingerprint, generate_data_key
-from tunery.vault.models import DataKey
+from tunery.vault.keyring import KeyDestroyed, Keyring, data_key_fingerprint, data_key_info, generate_data_key
+from tunery.vault.models import DataKey, TenantKey
 from tunery.vault.root_keys import LocalRootKey, RootKeys
 from tunery.vault.rotation import rewrap_data_keys, rotate_tenant_key
 from tunery.vault.sealing import UnsealingFailed
@@ -109,10 +110,10 @@ async def test_a_wrapped_key_opens_nowhere_else(services: Services, sign_up, own
         )
         assert await opened(services, tenant, one) == keys[0]
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
-        with pytest.raises(UnsealingFailed, match="not among the settings'"):
+        with pytest.raises(Unavailable, match="root key that this needs is not here"):
             await Keyring(RootKeys([LocalRootKey(bytes(32))])).open_data_key(uow, one)
     assert refusals()["data key"] == before + len(swaps)
-    assert refusals()["tenant key"] == private_before + 1
+    assert refusals().get("tenant key", 0) == private_before
 
 
 async def test_a_private_key_opens_in_its_own_row_alone(services: Services, sign_up, owner, refusals):
@@ -234,9 +235,88 @@ async def test_a_restored_data_key_of_a_shredded_tenant_does_not_open(services: 
     wrapped = await owner.fetchval("SELECT wrapped_key FROM data_keys WHERE id = $1", identifier)
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         await services.get(Keyring).shred_tenant(uow)
+    # As a restored backup does.
+    await owner.execute("SET session_replication_role = replica")
     await owner.execute("UPDATE data_keys SET wrapped_key = $2, destroyed_at = NULL WHERE id = $1", identifier, wrapped)
     with pytest.raises(KeyDestroyed):
         await opened(services, tenant, identifier)
+
+
+async def test_the_application_brings_back_no_key_that_it_copied(services: Services, sign_up):
+    """Neither in its own row nor as another one, with SQL of its own."""
+    tenant = await sign_up()
+    database, keyring = services.get(Database), services.get(Keyring)
+    identifier = (await store(services, tenant, generate_data_key())).id
+    columns = "tenant_key_id, suite, purpose, wrapped_key, fingerprint, created_at"
+    async with database.unit_of_work(tenant.tenant_id) as uow:
+        key = (await uow.session.execute(text(f"SELECT {columns} FROM data_keys"))).mappings().one()
+        tenant_key = (await uow.session.execute(text("SELECT * FROM tenant_keys"))).mappings().one()
+    async with database.unit_of_work(tenant.tenant_id) as uow:
+        await keyring.destroy_data_key(uow, identifier)
+    for table, column, copy in (("data_keys", "wrapped_key", key), ("tenant_keys", "sealed_private_key", tenant_key)):
+        if table == "tenant_keys":
+            # As a row of its own, under the tenant key that lives on, it does not open either.
+            async with database.unit_of_work(tenant.tenant_id) as uow:
+                values = ", ".join(f":{name}" for name in columns.split(", "))
+                again = text(f"INSERT INTO data_keys ({columns}) VALUES ({values}) RETURNING id")
+                other = await uow.session.scalar(again, dict(key))
+            with pytest.raises(UnsealingFailed, match="for another row"):
+                await opened(services, tenant, other)
+            async with database.unit_of_work(tenant.tenant_id) as uow:
+                await keyring.shred_tenant(uow)
+        with pytest.raises(IntegrityError, match="this key is destroyed"):
+            async with database.unit_of_work(tenant.tenant_id) as uow:
+                back = text(f"UPDATE {table} SET {column} = :copy, destroyed_at = NULL")
+                await uow.session.execute(back, {"copy": copy[column]})
+    with pytest.raises(KeyDestroyed):
+        await opened(services, tenant, identifier)
+
+
+async def test_a_data_key_that_somebody_else_wrapped_does_not_open(services: Services, sign_up):
+    """Everybody may wrap to a public key; who reads it in SQL, too."""
+    tenant = await sign_up()
+    database = services.get(Database)
+    async with database.unit_of_work(tenant.tenant_id) as uow:
+        target = (await uow.session.scalars(select(TenantKey))).one()
+        info = data_key_info(tenant.tenant_id, target.version, "totp")
+        planted = envelopes.wrap(target.suite, bytes(32), target.public_key, info)
+    values = {"tenant_key_id": target.id, "suite": target.suite, "purpose": "totp", "fingerprint": ""}
+    with pytest.raises(IntegrityError, match="ck_data_keys_tagged"):
+        async with database.unit_of_work(tenant.tenant_id) as uow:
+            await uow.session.execute(insert(DataKey).values(**values, wrapped_key=planted, created_at=uow.now()))
+    async with database.unit_of_work(tenant.tenant_id) as uow:
+        row = insert(DataKey).values(**values, wrapped_key=planted + bytes(32), created_at=uow.now())
+        await uow.session.execute(row)
+    with pytest.raises(UnsealingFailed, match="somebody else wrapped it"):
+        async with database.unit_of_work(tenant.tenant_id) as uow:
+            await services.get(Keyring).purpose_key(uow, "totp")
+
+
+async def test_a_tenant_key_that_somebody_else_made_gets_no_data_key(services: Services, sign_up, owner):
+    """It can be put there with SQL of the application's, but not be used: the root key never sealed it."""
+    tenant, key = await sign_up(), generate_data_key()
+    database = services.get(Database)
+    identifier = (await store(services, tenant, key)).id
+    _, public = envelopes.generate_key_pair(envelopes.X_WING)
+    async with database.unit_of_work(tenant.tenant_id) as uow:
+        old = (await uow.session.scalars(select(TenantKey))).one()
+        uow.session.add(
+            TenantKey(
+                version=2,
+                suite=old.suite,
+                public_key=public,
+                sealed_private_key=old.sealed_private_key,
+                root_key=old.root_key,
+                fingerprint="",
+                created_at=uow.now(),
+            )
+        )
+    with pytest.raises(UnsealingFailed):
+        await rewrap_data_keys(services, tenant.tenant_id)
+    with pytest.raises(UnsealingFailed):
+        await store(services, tenant, generate_data_key(), purpose="another")
+    assert await opened(services, tenant, identifier) == key
+    await owner.execute("DELETE FROM tenant_keys WHERE tenant_id = $1 AND version = 2", tenant.tenant_id)
 
 
 async def test_storing_and_shredding_at_once_leaves_no_living_key(services: Services, sign_up, owner):
@@ -395,5 +475,5 @@ async def test_what_is_destroyed_stays_so_in_a_transaction_that_loaded_it(servic
             await services.get(Keyring).open_data_key(uow, row.id)
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         undone = update(DataKey).values(destroyed_at=None)
-        with pytest.raises(IntegrityError, match="ck_data_keys_destroyed"):
+        with pytest.raises(IntegrityError, match="this key is destroyed"):
             await uow.session.execute(undone)

@@ -14,9 +14,9 @@ from tunery.core.clock import Clock
 from tunery.core.database import Database
 from tunery.core.outbox import OutboxMessage, run_task
 from tunery.core.services import Services
-from tunery.vault import rotation
+from tunery.vault import envelopes, rotation
 from tunery.vault.envelopes import ML_KEM_1024_P384, X_WING
-from tunery.vault.keyring import Keyring, generate_data_key
+from tunery.vault.keyring import Keyring, generate_data_key, tenant_key_context
 from tunery.vault.models import SigningKey, TenantKey
 from tunery.vault.root_keys import LocalRootKey, RootKeys
 from tunery.vault.rotation import reseal_under_newest_root, rewrap_data_keys, rotate_tenant_key
@@ -195,12 +195,15 @@ async def test_who_waits_for_a_version_that_is_retired_takes_the_next(services: 
     storing = asyncio.create_task(shop.store())
     await asyncio.sleep(0.2)
     assert not storing.done()
+    private, _ = envelopes.generate_key_pair(envelopes.X_WING)
+    root_key, sealed = await shop.keyring.root_keys.seal(tenant_key_context(shop.tenant_id, 2), private)
     # As a rotation that has gone all its way would leave it.
     await owner.execute(
         "INSERT INTO tenant_keys (tenant_id, version, suite, public_key, sealed_private_key, root_key, fingerprint,"
-        " created_at) SELECT tenant_id, 2, suite, public_key, sealed_private_key, root_key, fingerprint, now()"
-        " FROM tenant_keys WHERE id = $1",
+        " created_at) SELECT tenant_id, 2, suite, public_key, $2, $3, fingerprint, now() FROM tenant_keys WHERE id = $1",
         held,
+        sealed,
+        root_key,
     )
     await owner.execute(
         "UPDATE tenant_keys SET retired_at = now(), destroyed_at = now(), sealed_private_key = NULL WHERE id = $1", held

@@ -156,7 +156,7 @@ class Storm:
                     await self.until_moved(old, process)
                     await asyncio.sleep(chance.uniform(0, LONGEST_WAIT))
                     process.kill()
-                await asyncio.to_thread(process.join, 120)
+                await asyncio.to_thread(process.join, 600)
                 here.close()
                 status = process.exitcode
                 process.close()
@@ -176,20 +176,25 @@ def new_root_key() -> str:
 
 
 async def test_rotation_under_load_killed_in_the_middle_fails_no_read_and_leaves_nothing_behind(
-    tmp_path: Path, valkey: RunningValkey, refusals: Refusals
+    tmp_path: Path, valkey: RunningValkey, refusals: Refusals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     postgres = start_postgres(tmp_path / "postgres", durable=True)
     try:
         async with serving_embeddings() as server:
             embeddings = json.dumps([{"model": "test/words", "url": server.url}])
-            await storm_over(postgres, valkey, tmp_path, embeddings, refusals)
+            storm, figures = await storm_over(postgres, valkey, tmp_path, embeddings, refusals)
     finally:
         postgres.stop()
+    logged = "".join(capfd.readouterr())
+    assert "tenant key retired" in logged
+    assert find_in(logged.encode(), storm.canaries.mark) == []
+    with capfd.disabled():
+        print(figures)  # noqa: T201 - what came of it
 
 
 async def storm_over(
     postgres: RunningPostgres, valkey: RunningValkey, folder: Path, embeddings: str, refusals: Refusals
-) -> None:
+) -> tuple[Storm, str]:
     began = time.monotonic()
     old_root, new_root = new_root_key(), new_root_key()
 
@@ -261,11 +266,13 @@ async def storm_over(
         dumped = (await asyncio.to_thread(subprocess.run, dump, capture_output=True, check=True)).stdout
         assert find_in(dumped, control.mark)
         assert find_in(dumped, storm.canaries.mark) == [], "also where PostgreSQL compresses"
-        print(  # noqa: T201 - the figures, with -s
-            f"\n{sum(storm.reads.values()):,} reads {dict(storm.reads)}, {sum(storm.writes.values()):,} writes, 0 failed;"
-            f" {storm.kills} kills, {storm.kills_amid_work} amid work; {storm.canaries.count:,} canaries not found in"
-            f" {sum(path.stat().st_size for path in files_in(folder)):,} bytes; {time.monotonic() - began:.1f} s"
-        )
+        size = sum(path.stat().st_size for path in files_in(folder))
+    figures = (
+        f"\n{sum(storm.reads.values()):,} reads {dict(storm.reads)}, {sum(storm.writes.values()):,} writes, 0 failed;"
+        f" {storm.kills} kills, {storm.kills_amid_work} amid work; {storm.canaries.count:,} canaries not found in"
+        f" {size:,} bytes; {time.monotonic() - began:.1f} s"
+    )
+    return storm, figures
 
 
 UNDER_OLD_VERSIONS = """

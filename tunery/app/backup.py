@@ -29,7 +29,7 @@ from tunery.app.settings import Settings
 from tunery.app.up import check_owner_login, check_root_keys, migrate_or_explain
 from tunery.core.database import sqlalchemy_url
 from tunery.core.outbox import WORKER_QUEUE
-from tunery.tenants.tasks import FINISH_ERASURE
+from tunery.tenants.erase import FINISH_ERASURE
 
 KEY_TABLES = ("tenant_keys", "data_keys", "signing_keys", "erasures")
 """Certificates of erasure go with the keys: they say of those that are missing why they are."""
@@ -182,7 +182,7 @@ async def _restore_keys(url: str, keys: Dump) -> None:
         await asyncio.to_thread(_restore, url, keys, "--data-only", *_only(*KEY_TABLES))
         unchecked = await connection.fetch(
             "SELECT conrelid::regclass::text AS name, quote_ident(conname) AS key FROM pg_constraint"
-            " WHERE NOT convalidated"
+            " WHERE NOT convalidated AND contype = 'f'"
         )
         for row in unchecked:
             try:
@@ -193,6 +193,7 @@ async def _restore_keys(url: str, keys: Dump) -> None:
             # The sweep then makes their part of the index, also where something new is remembered first.
             await connection.execute("UPDATE memory_stores SET incomplete = true, claimed_until = NULL")
         await connection.execute(_FINISH_ERASURES, FINISH_ERASURE, WORKER_QUEUE)
+        await connection.execute("ANALYZE")
 
 
 @asynccontextmanager
@@ -200,12 +201,12 @@ async def _row_security_lifted(connection: asyncpg.Connection) -> AsyncIterator[
     """An owner who is no superuser is bound by it, and would find every reference to be right: there are no rows."""
     found = await connection.fetch("SELECT oid::regclass::text AS name FROM pg_class WHERE relrowsecurity")
     for table in found:
-        await connection.execute(f"ALTER TABLE {table['name']} DISABLE ROW LEVEL SECURITY")
+        await connection.execute(f"ALTER TABLE {table['name']} NO FORCE ROW LEVEL SECURITY")
     try:
         yield
     finally:
         for table in found:
-            await connection.execute(f"ALTER TABLE {table['name']} ENABLE ROW LEVEL SECURITY")
+            await connection.execute(f"ALTER TABLE {table['name']} FORCE ROW LEVEL SECURITY")
 
 
 @asynccontextmanager

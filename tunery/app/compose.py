@@ -115,7 +115,7 @@ def _embedders(settings: Settings, services: Services) -> Embedders:
     """The newest first. The nodes' own is always there: for what it embedded before another one was set up."""
     client, token = services.get(httpx.AsyncClient), services.get(NodeToken)
     servers = [
-        HttpEmbedder(client, server.url, server.model, server.api_key and server.api_key.get_secret_value())
+        HttpEmbedder(client, server.url, server.model, server.api_key.get_secret_value() if server.api_key else None)
         for server in settings.embedding_servers
     ]
     return Embedders([*servers, NodeEmbedder(services.get(Database), NodeClient(client, token))])

@@ -111,7 +111,7 @@ class ForgetInput:
     kinds: list[str] | None = strawberry.field(
         default=None, description="Only memories of these kinds; absent: of all, and the conversations."
     )
-    before: datetime | None = strawberry.field(default=None, description="Only what was remembered before.")
+    before: datetime | None = strawberry.field(default=None, description="Only what was last said before.")
 
 
 @strawberry.type(description="What came of forget.")

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, exists, or_
+from sqlalchemy.orm import aliased
 
 from tunery.core.database import UnitOfWork
 from tunery.memory.index import shelves_of
@@ -12,6 +13,13 @@ from tunery.vault.models import DataKey
 
 def is_unexpired(now: datetime) -> ColumnElement[bool]:
     return or_(Memory.expires_at.is_(None), Memory.expires_at > now)
+
+
+def is_listed(now: datetime) -> ColumnElement[bool]:
+    """Whether its owner may see it: neither it is expired, nor the one that it stands behind, with which it goes."""
+    keeper = aliased(Memory)
+    expired = exists().where(keeper.id == Memory.merged_into, keeper.expires_at <= now)
+    return and_(is_unexpired(now), ~expired)
 
 
 def is_searchable(now: datetime) -> ColumnElement[bool]:

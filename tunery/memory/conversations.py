@@ -1,6 +1,6 @@
 """Conversations: what was said, sealed as a whole under its subject's key. Memories may refer to theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -61,18 +61,28 @@ class NewConversation:
     created_at: datetime | None = None
 
 
-async def store_conversation(uow: UnitOfWork, keyring: Keyring, conversation: NewConversation) -> UUID:
-    """Seal the messages and keep them; the id. A subject that is unknown is made. Raises InvalidInput."""
+async def store_conversation(
+    uow: UnitOfWork, keyring: Keyring, conversation: NewConversation, began_with: Mapping[str, UUID] | None = None
+) -> UUID:
+    """Seal the messages and keep them; the id. A subject that is unknown is made. Raises InvalidInput, and Conflict
+    when the name isn't that person's any more whose it was in `began_with`.
+    """
     check_conversation(conversation)
     # Whoever erases the tenant waits for this, or this for that.
     await lock_store(uow)
-    [identifier] = await keep_conversations(uow, keyring, [conversation])
+    [identifier] = await keep_conversations(uow, keyring, [conversation], began_with)
     return identifier
 
 
-async def keep_conversations(uow: UnitOfWork, keyring: Keyring, conversations: Sequence[NewConversation]) -> list[UUID]:
+async def keep_conversations(
+    uow: UnitOfWork,
+    keyring: Keyring,
+    conversations: Sequence[NewConversation],
+    began_with: Mapping[str, UUID] | None = None,
+) -> list[UUID]:
     """Those that were checked, in their order: their ids. The store is locked."""
-    subjects = await find_or_make_subjects(uow, keyring, {conversation.subject for conversation in conversations})
+    names = {conversation.subject for conversation in conversations}
+    subjects = await find_or_make_subjects(uow, keyring, names, began_with)
     identifiers = await new_ids(uow, len(conversations))
     for identifier, conversation in zip(identifiers, conversations, strict=True):
         subject = subjects[conversation.subject]

@@ -27,6 +27,9 @@ _PAUSES: Final = (0.2, 0.8)
 _LONGEST_PAUSE: Final = 3.0
 _REASON: Final = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 
+_PLAIN: Final = "a few plain words"
+"""Whoever embeds anything embeds these."""
+
 log = get_logger(__name__)
 
 
@@ -34,6 +37,10 @@ class TextRefused(InvalidInput):
     """The server doesn't embed one of these texts, now or later: too long for the model, say."""
 
     code = "TEXT_NOT_EMBEDDABLE"
+
+
+class TextsFailed(Unavailable):
+    """The server fails, or takes too long: it may be its own trouble, or one of these texts."""
 
 
 class Embedder(Protocol):
@@ -97,7 +104,7 @@ class HttpEmbedder:
                 async with asyncio.timeout(_DEADLINE):
                     vectors += await self._batch(texts[start : start + BATCH])
             except TimeoutError as error:
-                raise self._lost("takes too long") from error
+                raise self._lost("takes too long", TextsFailed) from error
         if len({len(vector) for vector in vectors}) > 1:
             raise self._lost("gave vectors of several dimensions")
         return vectors
@@ -108,14 +115,15 @@ class HttpEmbedder:
             try:
                 response = await self._client.post(self._url, json=body, headers=self._headers, timeout=_TIMEOUT)
             except httpx.HTTPError as error:
-                reason, asked = f"does not answer ({type(error).__name__})", 0.0
+                reason, asked, kind = f"does not answer ({type(error).__name__})", 0.0, Unavailable
             else:
                 if response.is_success:
                     return self._vectors(response.content, len(texts))
                 reason, asked = self._refusal(response)
+                kind = TextsFailed if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR else Unavailable
             if pause is not None:
                 await asyncio.sleep(min(max(pause, asked), _LONGEST_PAUSE))
-        raise self._lost(reason)
+        raise self._lost(reason, kind)
 
     def _vectors(self, content: bytes, count: int) -> list[list[float]]:
         try:
@@ -129,7 +137,10 @@ class HttpEmbedder:
 
     def _unit(self, vector: list[float]) -> list[float]:
         length = math.hypot(*vector)
-        if not 1 <= len(vector) <= MAX_DIMENSIONS or not math.isfinite(length) or length == 0:
+        if 1 <= len(vector) <= MAX_DIMENSIONS and length == 0:
+            log.warning("embedding server gives a vector of zeros", model=self.model)
+            raise TextRefused(f"the embedding model {self.model} gives this text a vector of zeros")
+        if not 1 <= len(vector) <= MAX_DIMENSIONS or not math.isfinite(length):
             raise self._lost(f"sent a vector of {len(vector)} dimensions and length {length}")
         return [value / length for value in vector]
 
@@ -151,9 +162,9 @@ class HttpEmbedder:
         log.error("embedding server refuses us", model=self.model, status=status, reason=reason)
         raise Unavailable(f"the embedding model {self.model} can't be asked at the moment")
 
-    def _lost(self, reason: str) -> DomainError:
+    def _lost(self, reason: str, kind: type[Unavailable] = Unavailable) -> DomainError:
         log.warning("embedding server fails", model=self.model, reason=reason)
-        return Unavailable(f"the embedding model {self.model} {reason}; try again in a moment")
+        return kind(f"the embedding model {self.model} {reason}; try again in a moment")
 
 
 def _reason(content: bytes) -> str:
@@ -179,3 +190,23 @@ async def embed_what_goes(embedder: Embedder, texts: Sequence[str]) -> list[list
             return [None]
     middle = len(texts) // 2
     return await embed_what_goes(embedder, texts[:middle]) + await embed_what_goes(embedder, texts[middle:])
+
+
+async def embed_around_failures(embedder: Embedder, texts: Sequence[str]) -> list[list[float] | None]:
+    """As above, for who is in no hurry: a text on which the server fails twice, and not on others, is one that the
+    model doesn't take. Raises Unavailable when the server fails on any text.
+    """
+    try:
+        return await embed_what_goes(embedder, texts)
+    except TextsFailed:
+        await embedder.embed([_PLAIN])
+    if len(texts) > 1:
+        middle = len(texts) // 2
+        halves = texts[:middle], texts[middle:]
+        return [vector for half in halves for vector in await embed_around_failures(embedder, half)]
+    try:
+        return await embed_what_goes(embedder, texts)
+    except TextsFailed as error:
+        await embedder.embed([_PLAIN])
+        log.error("a memory stays without a vector", model=embedder.model, error=error.message)  # noqa: TRY400
+        return [None]

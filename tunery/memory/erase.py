@@ -7,7 +7,7 @@ from sqlalchemy import CursorResult, Delete, delete
 
 from tunery.core import ids
 from tunery.core.database import UnitOfWork
-from tunery.memory.index import clear_index, remove_subject_from_index
+from tunery.memory.index import clear_index, remove_subject_from_index, remove_terms
 from tunery.memory.models import Conversation, Memory, MemoryStore, Subject
 from tunery.memory.stores import lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import find_subject
@@ -46,6 +46,7 @@ async def erase_subject(uow: UnitOfWork, keyring: Keyring, subject: str, *, requ
 async def delete_everything_of(uow: UnitOfWork, store: MemoryStore, subject: Subject) -> dict[str, int]:
     """Rows deleted, by table. What stays of the subject is an id and a destroyed key. Store and subject are locked."""
     deleted = {
+        "memory_terms": await remove_terms(uow, store, subject.id),
         "memory_index": await remove_subject_from_index(uow, store, subject.id),
         "memories": await _count(uow, delete(Memory).where(Memory.subject_id == subject.id)),
         "conversations": await _count(uow, delete(Conversation).where(Conversation.subject_id == subject.id)),
@@ -60,7 +61,9 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
     """Nothing of this room stays; the keys are destroyed with the tenant's."""
     # Who remembers at this moment is waited for; who comes later finds no key to seal with.
     await lock_store_for_move(uow, str(uow.tenant_id), _WRITERS_SECONDS)
-    event.deleted["memory_index"] += await clear_index(uow, await open_store(uow))
+    store = await open_store(uow)
+    event.deleted["memory_terms"] += await remove_terms(uow, store)
+    event.deleted["memory_index"] += await clear_index(uow, store)
     for table in (Memory, Conversation, Subject, MemoryStore):
         event.deleted[table.__tablename__] += await _count(uow, delete(table))
 

@@ -3,9 +3,9 @@
 What was merged into a memory says the same, and goes with it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy import delete, or_, select, update
@@ -14,12 +14,14 @@ from tunery.core import ids
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InvalidInput, NotFound
 from tunery.core.slugs import check_slug
-from tunery.memory.index import remove_from_index
+from tunery.memory.index import remove_from_index, revise_in_index
 from tunery.memory.models import Conversation, Memory, MemoryStore
 from tunery.memory.new_memory import check_kinds, check_time
 from tunery.memory.stores import lock_store
 from tunery.memory.subjects import find_subject, lock_subjects
 from tunery.vault.keyring import Keyring
+
+T = TypeVar("T")
 
 MOST_IDS: Final = 1_000
 _AT_ONCE: Final = 5_000
@@ -61,8 +63,8 @@ async def forget_of_subject(
     kinds: Sequence[str] = (),
     before: datetime | None = None,
 ) -> int:
-    """Delete a subject's memories, or those of one agent, of some kinds, made before a time; how many. Without `kinds`
-    its conversations, too. The subject stays. Raises NotFound for an unknown one.
+    """Delete a subject's memories, or those of one agent, of some kinds, last said before a time; how many. Without
+    `kinds` its conversations, too. The subject stays. Raises NotFound for an unknown one.
     """
     if agent is not None:
         check_slug(agent, field="agent")
@@ -77,7 +79,8 @@ async def forget_of_subject(
         chosen = chosen.where(Memory.agent == agent)
         conversations = conversations.where(Conversation.agent == agent)
     if before is not None:
-        chosen = chosen.where(Memory.created_at < before)
+        # What was said again since stays, and so does what was merged into it.
+        chosen = chosen.where(Memory.last_seen_at < before)
         conversations = conversations.where(Conversation.created_at < before)
     if kinds:
         chosen = chosen.where(Memory.kind.in_(kinds))
@@ -87,15 +90,43 @@ async def forget_of_subject(
 
 
 async def delete_memories(uow: UnitOfWork, store: MemoryStore, memory_ids: Collection[UUID]) -> set[UUID]:
-    """Delete these, those that were merged into them, and what the index has of either; what was deleted. The store is
-    locked, and so are the subjects.
+    """Delete these, those that were merged into them, and what the index has of either; what was deleted. What a fact
+    ended holds again, for as long as that one would have. The store is locked, and so are the subjects.
     """
     deleted: set[UUID] = set()
+    ends: dict[tuple[bytes, datetime], datetime | None] = {}
     for some in _parts(memory_ids):
-        gone = delete(Memory).where(or_(Memory.id.in_(some), Memory.merged_into.in_(some))).returning(Memory.id)
-        deleted.update(await uow.session.scalars(gone.execution_options(synchronize_session=False)))
+        gone = (
+            delete(Memory)
+            .where(or_(Memory.id.in_(some), Memory.merged_into.in_(some)))
+            .returning(Memory.id, Memory.fact_digest, Memory.valid_from, Memory.valid_to)
+        )
+        for row in await uow.session.execute(gone.execution_options(synchronize_session=False)):
+            deleted.add(row.id)
+            if row.fact_digest is not None and row.valid_to != row.valid_from:
+                ends[row.fact_digest, row.valid_from] = row.valid_to
         await remove_from_index(uow, store, some)
+    await _reopen(uow, store, ends)
     return deleted
+
+
+async def _reopen(uow: UnitOfWork, store: MemoryStore, ends: Mapping[tuple[bytes, datetime], datetime | None]) -> None:
+    """`ends` are those of the facts that were deleted, by digest and beginning."""
+    for some in _parts({digest for digest, _ in ends}):
+        closed = select(Memory).where(Memory.fact_digest.in_(some), Memory.valid_to.is_not(None))
+        # Of several that ended together, the last one held.
+        last_first = closed.order_by(Memory.valid_from.desc(), Memory.id.desc())
+        taken = set()
+        for memory in (await uow.session.scalars(last_first.execution_options(populate_existing=True))).all():
+            assert memory.fact_digest is not None  # noqa: S101 - for the type checker
+            before = end = memory.valid_to
+            while end is not None and (memory.fact_digest, end) in ends and (memory.fact_digest, end) not in taken:
+                taken.add((memory.fact_digest, end))
+                end = ends[memory.fact_digest, end]
+            if end != before:
+                memory.valid_to = end
+                await revise_in_index(uow, store, [memory.id], valid_to=end, expires_at=memory.expires_at)
+    await uow.session.flush()
 
 
 async def _delete_conversations(uow: UnitOfWork, conversation_ids: Collection[UUID]) -> set[UUID]:
@@ -108,7 +139,7 @@ async def _delete_conversations(uow: UnitOfWork, conversation_ids: Collection[UU
     return deleted
 
 
-def _parts(identifiers: Collection[UUID]) -> Iterator[list[UUID]]:
+def _parts(identifiers: Collection[T]) -> Iterator[list[T]]:
     listed = list(identifiers)
     for start in range(0, len(listed), _AT_ONCE):
         yield listed[start : start + _AT_ONCE]

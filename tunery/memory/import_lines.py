@@ -8,13 +8,12 @@ import msgspec
 
 from tunery.core.errors import InvalidInput
 from tunery.memory.conversations import Message, NewConversation, check_conversation
-from tunery.memory.new_memory import DEFAULT_AGENT, CheckedMemory, NewMemory, check_memory, check_time
+from tunery.memory.new_memory import DEFAULT_AGENT, MOST_SEEN, CheckedMemory, NewMemory, check_memory, check_time
 
 MOST_BYTES: Final = 32 * 1024**2
 MOST_LINES: Final = 10_000
 LONGEST_LINE: Final = 2 * 1024**2
 MOST_REPORTED: Final = 1_000
-MOST_SEEN: Final = 1_000_000
 LONGEST_ID: Final = 100
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -170,7 +169,7 @@ class ImportReader:
         if expired or (into is not None and into.kind == "expired memory"):
             self.expired += 1
             return
-        item = replace(check_memory(_memory_of(line), self._now), **self._history(line))
+        item = replace(check_memory(_memory_of(line), self._now, imported=True), **self._history(line))
         self.memories.append(ImportedMemory(line.id, item, line.merged_into, line.conversation))
 
     def _take_conversation(self, line: ConversationLine) -> None:

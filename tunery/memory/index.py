@@ -5,16 +5,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from pgvector import SparseVector
-from sqlalchemy import ColumnElement, CursorResult, Delete, Update, delete, select, update
+from sqlalchemy import ColumnElement, CursorResult, Delete, Result, Update, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InvalidInput
-from tunery.memory.models import EMBEDDING_MODEL_SHAPE, TERM_NUMBERS, IndexedMemory, MemoryStore, MemoryTerm
+from tunery.memory.models import EMBEDDING_MODEL_SHAPE, TERM_NUMBERS, IndexedMemory, Memory, MemoryStore, MemoryTerm
 
 SHARED_SHELF: Final = 0
 NO_MODEL: Final = ""
@@ -116,17 +116,40 @@ async def remove_from_index(
     uow: UnitOfWork, store: MemoryStore, memory_ids: Collection[UUID], *, embedding_model: str | None = None
 ) -> int:
     """Removes these memories' rows, of one model or of all; how many."""
-    return await _remove(uow, store, embedding_model, IndexedMemory.memory_id.in_(memory_ids))
+    removed = delete(IndexedMemory).where(IndexedMemory.memory_id.in_(memory_ids))
+    if embedding_model is not None:
+        removed = removed.where(IndexedMemory.embedding_model == embedding_model)
+    count = await _change(uow, store, removed)
+    if store.shelf != SHARED_SHELF:  # the terms are those of its rows for other models, too
+        here = IndexedMemory.shelf.in_(shelves_of(store)), IndexedMemory.memory_id == MemoryTerm.memory_id
+        left = select(IndexedMemory.memory_id).where(*here).exists()
+        await _delete_terms(uow, MemoryTerm.memory_id.in_(memory_ids), ~left)
+    return count
 
 
 async def remove_subject_from_index(uow: UnitOfWork, store: MemoryStore, subject_id: UUID) -> int:
-    """Removes all rows of one person; how many."""
-    return await _remove(uow, store, None, IndexedMemory.subject_id == subject_id)
+    """Removes all rows of one person, and the terms of their memories; how many rows."""
+    await remove_terms(uow, store, subject_id)
+    return await _change(uow, store, delete(IndexedMemory), IndexedMemory.subject_id == subject_id)
 
 
-async def clear_index(uow: UnitOfWork, store: MemoryStore, *, embedding_model: str | None = None) -> int:
-    """Removes all of the tenant's rows, or those of one model; how many."""
-    return await _remove(uow, store, embedding_model)
+async def clear_index(uow: UnitOfWork, store: MemoryStore) -> int:
+    """Removes all of the tenant's rows and terms; how many rows."""
+    await remove_terms(uow, store)
+    return await _change(uow, store, delete(IndexedMemory))
+
+
+async def remove_terms(uow: UnitOfWork, store: MemoryStore, subject_id: UUID | None = None) -> int:
+    """Removes the listed terms of one person's memories, or of all; how many. Before the memories are deleted: of
+    some the index may have no row any more.
+    """
+    if subject_id is None:
+        return await _delete_terms(uow)
+    indexed = select(IndexedMemory.memory_id).where(
+        IndexedMemory.shelf.in_(shelves_of(store)), IndexedMemory.subject_id == subject_id
+    )
+    kept = select(Memory.id).where(Memory.subject_id == subject_id)
+    return await _delete_terms(uow, MemoryTerm.memory_id.in_(kept.union_all(indexed)))
 
 
 def shelves_of(store: MemoryStore) -> list[int]:
@@ -194,19 +217,9 @@ def _is_narrow(entry: IndexEntry, embedding_model: str, terms: int) -> bool:
     return _FIXED_BYTES + texts + 8 * terms + 2 * len(entry.embedding or ()) <= NARROW_BYTES
 
 
-async def _remove(
-    uow: UnitOfWork, store: MemoryStore, embedding_model: str | None, *conditions: ColumnElement[bool]
-) -> int:
-    removed = delete(IndexedMemory)
-    if embedding_model is not None:  # the terms are those of its other rows, too
-        return await _change(uow, store, removed, IndexedMemory.embedding_model == embedding_model, *conditions)
-    if store.shelf != SHARED_SHELF:
-        gone = delete(MemoryTerm).where(MemoryTerm.tenant_id == uow.tenant_id)
-        if conditions:
-            here = select(IndexedMemory.memory_id).where(IndexedMemory.shelf.in_(shelves_of(store)), *conditions)
-            gone = gone.where(MemoryTerm.memory_id.in_(here))
-        await uow.session.execute(gone.execution_options(synchronize_session=False))
-    return await _change(uow, store, removed, *conditions)
+async def _delete_terms(uow: UnitOfWork, *conditions: ColumnElement[bool]) -> int:
+    gone = delete(MemoryTerm).where(MemoryTerm.tenant_id == uow.tenant_id, *conditions)
+    return _rows_of(await uow.session.execute(gone.execution_options(synchronize_session=False)))
 
 
 async def _change(
@@ -214,6 +227,9 @@ async def _change(
 ) -> int:
     own = (IndexedMemory.shelf.in_(shelves_of(store)), IndexedMemory.tenant_id == uow.tenant_id)
     statement = change.where(*own, *conditions).execution_options(synchronize_session=False)
-    result = await uow.session.execute(statement)
+    return _rows_of(await uow.session.execute(statement))
+
+
+def _rows_of(result: Result[Any]) -> int:
     assert isinstance(result, CursorResult)  # noqa: S101 - for the type checker
     return result.rowcount

@@ -4,9 +4,10 @@ All of it under the locks of the store and of the subjects: two who remember the
 the other.
 """
 
+import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
@@ -29,10 +30,10 @@ from tunery.memory.contents import (
     seal_embedding,
 )
 from tunery.memory.index import IndexEntry, add_to_index, check_dimensions, revise_in_index
-from tunery.memory.merging import says_the_same
+from tunery.memory.merging import statement_of
 from tunery.memory.models import Conversation, Memory, MemoryStore
 from tunery.memory.nearest import Sought, find_nearest, near_pairs
-from tunery.memory.new_memory import CheckedMemory, DatedMemory
+from tunery.memory.new_memory import MOST_SEEN, CheckedMemory, DatedMemory
 from tunery.memory.stores import lock_store, open_store
 from tunery.memory.subjects import OpenedSubject, find_or_make_subjects, new_ids
 from tunery.memory.terms import hash_terms, terms_of
@@ -72,13 +73,19 @@ class Remembered:
 
 
 async def keep(
-    uow: UnitOfWork, keyring: Keyring, clock: Clock, items: Sequence[CheckedMemory], embedded: Embedded | None
+    uow: UnitOfWork,
+    keyring: Keyring,
+    clock: Clock,
+    items: Sequence[CheckedMemory],
+    embedded: Embedded | None,
+    began_with: Mapping[str, UUID] | None = None,
 ) -> list[Remembered]:
     """Write the memories down, in their order. `embedded` is None when no model could be asked: then the sweep does it.
 
     "From now on" is from when the locks are held: of two who say it at the same time, the later one came later.
 
-    Raises NotFound for a conversation that isn't the subject's, InvalidInput for a wrong dimension, UnsealingFailed.
+    `began_with` is whom the names named when the call began. Raises Conflict when one of them was erased since,
+    NotFound for a conversation that isn't the subject's, InvalidInput for a wrong dimension, UnsealingFailed.
     """
     store = await lock_store(uow)
     # Whoever writes the store's row does so before the subjects are locked: so nobody waits in a circle.
@@ -86,7 +93,7 @@ async def keep(
     if embedded is None and not store.incomplete:
         store.incomplete = True
         await uow.session.flush()
-    subjects = await find_or_make_subjects(uow, keyring, {item.subject for item in items})
+    subjects = await find_or_make_subjects(uow, keyring, {item.subject for item in items}, began_with)
     await _check_conversations(uow, items, subjects)
     now = clock.now()
     batch = _Batch(uow, store, [item.beginning(now) for item in items], subjects, embedded)
@@ -155,9 +162,10 @@ class _Batch:
     _facts: dict[tuple[UUID, bytes], list[Memory]] = field(default_factory=lambda: defaultdict(list))
     _keepers: dict[UUID, Memory] = field(default_factory=dict)
     _near: list[list[tuple[Memory, str]]] = field(default_factory=list)
-    """For each of the items, the memories that its vector lies near, and their texts."""
+    """For each of the items, the memories that its vector lies near, and what they state."""
     _pairs: dict[int, list[int]] = field(default_factory=dict)
     """For each of the items, the earlier ones that its vector lies near."""
+    _statements: list[str] = field(default_factory=list)
     _new: list[tuple[Memory, int]] = field(default_factory=list)
     _revised: dict[UUID, Memory] = field(default_factory=dict)
 
@@ -203,7 +211,12 @@ class _Batch:
         ]
         self._pairs = near_pairs([None if one is None else one.vector for one in sought])
         found = await find_nearest(self.uow, self.store, self.embedded.model, sought)
-        return [list(_texts_of(of, near)) for of, near in zip(self._of, found, strict=True)]
+        # Hundreds of texts take a while; others are served meanwhile.
+        return await asyncio.to_thread(self._read_statements, found)
+
+    def _read_statements(self, found: Sequence[Sequence[Memory]]) -> list[list[tuple[Memory, str]]]:
+        self._statements = [statement_of(item.text) for item in self.items]
+        return [list(_statements_of(of, near)) for of, near in zip(self._of, found, strict=True)]
 
     def take(self, number: int, identifier: UUID) -> None:
         """Decide what becomes of one memory; a new one gets the identifier."""
@@ -235,9 +248,12 @@ class _Batch:
         sought = (of.id, item.agent, item.kind, self._digests[number], self._prints[number])
         for memory in self._same.get(sought, ()):
             keeper = self._keeper_of(memory)
+            if keeper is None:
+                continue
             # A fact that was true again after another one is another fact.
             until = item.valid_from if item.key is not None else item.valid_to
-            if keeper is not None and keeper.holds_within(item.valid_from, until):
+            is_equal = (keeper.valid_from, keeper.valid_to) == (item.valid_from, item.valid_to)
+            if is_equal or keeper.holds_within(item.valid_from, until):
                 return keeper
         return None
 
@@ -248,11 +264,8 @@ class _Batch:
         return self._keepers.get(memory.merged_into) or next(new, None)
 
     def _find_near(self, number: int) -> Memory | None:
-        item = self.items[number]
-        for memory, text in [*self._near[number], *self._near_in_batch(number)]:
-            if says_the_same(item.text, text):
-                return memory
-        return None
+        near = [*self._near[number], *self._near_in_batch(number)]
+        return next((memory for memory, statement in near if statement == self._statements[number]), None)
 
     def _near_in_batch(self, number: int) -> Iterator[tuple[Memory, str]]:
         item, subject_id = self.items[number], self._of[number].id
@@ -262,11 +275,20 @@ class _Batch:
             if memory is None or (memory.subject_id, memory.agent, memory.kind) != (subject_id, item.agent, item.kind):
                 continue
             if memory.holds_within(item.valid_from, item.valid_to):
-                yield memory, self.items[other].text
+                yield memory, self._statements[other]
 
     def _raise(self, known: Memory, item: DatedMemory) -> None:
-        if raise_known(known, item):
+        end = known.valid_to
+        changed = raise_known(known, item)
+        if known.fact_digest is not None:  # it holds until what is said last, and no longer than to the next one
+            ends = [other.valid_from for other in self._facts_like(known) if other.valid_from > item.valid_from]
+            known.valid_to = min(ends if item.valid_to is None else [*ends, item.valid_to], default=None)
+        if changed or known.valid_to != end:
             self._revised[known.id] = known
+
+    def _facts_like(self, fact: Memory) -> Sequence[Memory]:
+        """Those of the same key, of its subject and agent."""
+        return () if fact.fact_digest is None else self._facts.get((fact.subject_id, fact.fact_digest), ())
 
     def _make(self, number: int, identifier: UUID, merged_into: UUID | None) -> Memory:
         item, of = self.items[number], self._of[number]
@@ -297,10 +319,10 @@ class _Batch:
 
     def _close_others(self, new: Memory) -> tuple[UUID, ...]:
         """A fact ends the one before it, and where one begins after it, it ends there itself."""
-        if new.fact_digest is None:
+        if new.valid_to == new.valid_from:  # it never held, as an export says of some
             return ()
         closed = []
-        for other in self._facts.get((new.subject_id, new.fact_digest), ()):
+        for other in self._facts_like(new):
             if other.valid_from > new.valid_from:
                 new.valid_to = other.valid_from if new.valid_to is None else min(new.valid_to, other.valid_from)
             elif other.valid_to is None or other.valid_to > new.valid_from:
@@ -331,19 +353,22 @@ class _Batch:
             await add_to_index(self.uow, self.store, entries, embedding_model=model)
 
 
-def _texts_of(subject: OpenedSubject, memories: Iterable[Memory]) -> Iterator[tuple[Memory, str]]:
+def _statements_of(subject: OpenedSubject, memories: Iterable[Memory]) -> Iterator[tuple[Memory, str]]:
     """Those that may be the same as another one. What has a key stands for itself, and what doesn't open is nobody's
     duplicate: the vault has logged it.
     """
     for memory in memories:
         if memory.fact_digest is None:
             with contextlib.suppress(UnsealingFailed):
-                yield memory, open_content(subject, memory.id, memory.sealed_content).text
+                yield memory, statement_of(open_content(subject, memory.id, memory.sealed_content).text)
 
 
 def raise_known(known: Memory, again: DatedMemory | Memory) -> bool:
     """It was said again: it counts for more, and holds for as long as either of them says. Whether that changed."""
-    known.seen += again.seen
+    if isinstance(again, DatedMemory) and again.imported:  # it may be the same saying, which comes back
+        known.seen = max(known.seen, again.seen)
+    else:
+        known.seen = min(known.seen + again.seen, MOST_SEEN)
     known.last_seen_at = max(known.last_seen_at, again.last_seen_at)
     known.importance = max(known.importance, again.importance)
     before = (known.valid_from, known.valid_to, known.expires_at)

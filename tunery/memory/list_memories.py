@@ -1,4 +1,4 @@
-"""A subject's memories, page by page: closed, merged and expired ones included, as long as they are there."""
+"""A subject's memories, page by page: closed and merged ones included."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InvalidInput
 from tunery.core.slugs import check_slug
+from tunery.memory.conditions import is_listed
 from tunery.memory.models import Conversation, Memory, MemoryStore, Subject
 from tunery.memory.new_memory import check_kinds
 from tunery.memory.opened import OpenedMemory, open_memory
@@ -35,7 +36,7 @@ async def list_memories(
     """
     check_page(first)
     opened = await open_subject(uow, keyring, subject)
-    query = select(Memory).where(Memory.subject_id == opened.id)
+    query = select(Memory).where(Memory.subject_id == opened.id, is_listed(uow.now()))
     if agent is not None:
         query = query.where(Memory.agent == check_slug(agent, field="agent"))
     if kinds:

@@ -2,6 +2,7 @@
 because they are few, and because a near duplicate that is overlooked stays for good.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,19 +142,26 @@ async def _ranked_sealed(
     groups: dict[tuple[UUID, str, str], list[tuple[int, Sought]]] = {}
     for number, one in asked:
         groups.setdefault((one.subject.id, one.agent, one.kind), []).append((number, one))
-    ranked = {}
+    ranked: dict[int, list[UUID]] = {}
     for members in groups.values():
         first = members[0][1]
         known = await load_living(uow, store, subject_id=first.subject.id, agent=first.agent, kinds=(first.kind,))
-        with_vector = list(_vectors(first.subject, known, model))
-        if not with_vector:
-            continue
-        matrix = np.stack([vector for _, vector in with_vector])
-        for number, one in members:
-            cosines = matrix @ np.asarray(one.vector, dtype=np.float32)
-            near = (with_vector[place][0] for place in np.argsort(-cosines) if cosines[place] >= NEAR)
-            held = (kept for kept in near if overlap(kept.valid_from, kept.valid_to, one.valid_from, one.valid_to))
-            ranked[number] = [kept.id for kept in islice(held, CANDIDATES)]
+        # Opening thousands of vectors takes a while; others are served meanwhile.
+        ranked.update(await asyncio.to_thread(_rank, members, known, model))
+    return ranked
+
+
+def _rank(members: Sequence[tuple[int, Sought]], known: Iterable[Kept], model: str) -> dict[int, list[UUID]]:
+    """Of one group."""
+    with_vector = list(_vectors(members[0][1].subject, known, model))
+    if not with_vector:
+        return {}
+    matrix, ranked = np.stack([vector for _, vector in with_vector]), {}
+    for number, one in members:
+        cosines = matrix @ np.asarray(one.vector, dtype=np.float32)
+        near = (with_vector[place][0] for place in np.argsort(-cosines) if cosines[place] >= NEAR)
+        held = (kept for kept in near if overlap(kept.valid_from, kept.valid_to, one.valid_from, one.valid_to))
+        ranked[number] = [kept.id for kept in islice(held, CANDIDATES)]
     return ranked
 
 

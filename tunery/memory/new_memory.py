@@ -14,6 +14,7 @@ from tunery.core.slugs import check_slug
 from tunery.memory.subjects import check_name, check_text
 
 MOST_ITEMS: Final = 100
+MOST_SEEN: Final = 1_000_000
 LONGEST_TEXT: Final = 8_000
 LONGEST_KEY: Final = 255
 MOST_PROVENANCE_BYTES: Final = 2_048
@@ -70,6 +71,7 @@ class CheckedMemory:
     seen: int = 1
     merged_into: UUID | None = None
     """Only of what is imported: it was merged where it comes from."""
+    imported: bool = False
 
     def beginning(self, now: datetime) -> "DatedMemory":
         """The memory, valid from `now` on if it doesn't say."""
@@ -89,12 +91,15 @@ def check_memories(items: Sequence[NewMemory], now: datetime) -> list[CheckedMem
     return [check_memory(item, now, path=f"items[{number}]") for number, item in enumerate(items)]
 
 
-def check_memory(item: NewMemory, now: datetime, *, path: str = "") -> CheckedMemory:
-    """Raises InvalidInput that names the value: `path`, then the field."""
+def check_memory(item: NewMemory, now: datetime, *, path: str = "", imported: bool = False) -> CheckedMemory:
+    """Raises InvalidInput that names the value: `path`, then the field. An import may bring a fact that another one
+    ended as it began.
+    """
     at = f"{path}." if path else ""
     valid_from = _time(item.valid_from, f"{at}validFrom")
     valid_to = _time(item.valid_to, f"{at}validTo")
-    if valid_to is not None and valid_to <= (valid_from or now):
+    is_empty = imported and valid_to is not None and valid_to == valid_from
+    if valid_to is not None and valid_to <= (valid_from or now) and not is_empty:
         raise InvalidInput("a memory's validity ends after it begins", field=f"{at}validTo")
     return CheckedMemory(
         path=path,
@@ -112,6 +117,7 @@ def check_memory(item: NewMemory, now: datetime, *, path: str = "") -> CheckedMe
         conversation_id=item.conversation_id,
         created_at=now,
         last_seen_at=now,
+        imported=imported,
     )
 
 

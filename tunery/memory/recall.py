@@ -97,8 +97,11 @@ async def recall(
     async with database.unit_of_work(tenant_id) as uow:
         store = await open_store(uow)
         subject_id = None if subject is None else (await find_subject(uow, keyring, subject)).id
+        if not keeps_sealed(store):  # it may have to be made, which within a snapshot two can't do at once
+            await keyring.purpose_key(uow, TERMS_PURPOSE)
     vectors = await _embed(services.get(Embedders), store, question.text)
-    async with database.unit_of_work(tenant_id) as uow:
+    # What is found is read: a memory that is forgotten in between doesn't leave the answer one short.
+    async with database.unit_of_work(tenant_id, snapshot=True) as uow:
         return await _answer(uow, keyring, question, subject_id, vectors)
 
 

@@ -6,13 +6,14 @@ recall asks for the new ones, and the old ones are deleted. Progress is the rows
 where the rows end.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Update, and_, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, and_, func, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tunery.core.database import Database, UnitOfWork, sqlstate_of
@@ -21,14 +22,14 @@ from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
 from tunery.memory.contents import open_content, seal_embedding
-from tunery.memory.embedding import Embedder, Embedders, embed_what_goes
+from tunery.memory.embedding import Embedder, Embedders, embed_around_failures
 from tunery.memory.index import NO_MODEL, add_to_index, remove_from_index
 from tunery.memory.keep import TERMS_PURPOSE, Embedded, adopt_model, entry_of, raise_known, revise
 from tunery.memory.merging import says_the_same
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.nearest import Sought, find_nearest
 from tunery.memory.shelves import prepare_embedding_model
-from tunery.memory.stores import lock_store, lock_store_for_move, open_store
+from tunery.memory.stores import LOCK_NOT_AVAILABLE, StoreBusy, lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
 from tunery.memory.terms import hash_terms, terms_of
 from tunery.vault.keyring import Keyring
@@ -40,8 +41,8 @@ CLAIM: Final = timedelta(minutes=2)
 """For a worker to mend a store, renewed with every batch."""
 _WRITERS_SECONDS: Final = 5
 _DELETE_AT_ONCE: Final = 5_000
-LOCK_NOT_AVAILABLE: Final = "55P03"
-"""PostgreSQL's SQLSTATE for a lock that did not come in time."""
+_MOST_IN_A_ROW: Final = 3
+"""Stores for which no model answers, before the rest need not be tried."""
 
 log = get_logger(__name__)
 
@@ -51,18 +52,26 @@ async def embed_missing(services: Services) -> int:
     current = services.get(Embedders).current.model
     async with services.get(Database).dispatch() as uow:
         tenants = (await uow.session.scalars(_stores_to_mend(uow, current))).all()
-    embedded = 0
+    embedded = in_a_row = 0
+    unanswered: Unavailable | None = None
     for tenant_id in tenants:
         try:
             embedded += await mend_store(services, tenant_id)
-        except Unavailable:  # the others would be told the same
-            raise
+            in_a_row = 0
+        except Unavailable as error:
+            unanswered, in_a_row = error, in_a_row + 1
+            if in_a_row == _MOST_IN_A_ROW:  # the others would be told the same
+                break
+        except StoreBusy:
+            log.info("a memory store is written to all the time; later", tenant_id=str(tenant_id))
         except DomainError as error:
             log.error("a memory store can't be mended", tenant_id=str(tenant_id), error=error.message)  # noqa: TRY400
         except DBAPIError as error:
             if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
                 raise
-            log.info("a memory store is written to all the time; later", tenant_id=str(tenant_id))
+            log.info("a memory store's shelf is used all the time; later", tenant_id=str(tenant_id))
+    if unanswered is not None:
+        raise unanswered
     return embedded
 
 
@@ -76,8 +85,10 @@ def _stores_to_mend(uow: UnitOfWork, current: str) -> Select[UUID]:
         ~select(IndexedMemory.tenant_id).where(of_tenant).exists(),
     )
     outdated = and_(MemoryStore.embedding_model.is_not(None), MemoryStore.embedding_model != current)
-    return select(MemoryStore.tenant_id).where(
-        free, ~MemoryStore.switching, or_(MemoryStore.incomplete, outdated, lost)
+    return (
+        select(MemoryStore.tenant_id)
+        .where(free, ~MemoryStore.switching, or_(MemoryStore.incomplete, outdated, lost))
+        .order_by(func.random())  # those for which no model answers must not always be the first
     )
 
 
@@ -127,9 +138,14 @@ class _Mending:
         while True:
             after: UUID | None = None
             self._kept = 0
-            while texts := await self._read(after):
-                after = texts[-1].memory_id
-                vectors = await embed_what_goes(self.embedder, [one.text for one in texts if one.text is not None])
+            while True:
+                texts, after = await self._read(after)
+                if after is None:
+                    break
+                if not texts:
+                    continue
+                opened = [one.text for one in texts if one.text is not None]
+                vectors = await embed_around_failures(self.embedder, opened)
                 await self._prepare(next((len(vector) for vector in vectors if vector is not None), None))
                 given = iter(vectors)
                 embedded += await self._write(texts, [None if one.text is None else next(given) for one in texts])
@@ -146,25 +162,26 @@ class _Mending:
         self._prepared = True
         async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
             store = await open_store(uow)
-        if store.search == "open" and store.embedding_model not in {None, self.embedder.model}:
+        if store.search == "open":
             await prepare_embedding_model(self.services, self.tenant_id, self.embedder.model, dimensions)
 
-    async def _read(self, after: UUID | None) -> list[_Text]:
-        """The next texts without a vector, opened."""
+    async def _read(self, after: UUID | None) -> tuple[list[_Text], UUID | None]:
+        """The next texts without a vector, opened, and the last memory that was looked at; None when there is none."""
         async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
             store = await open_store(uow)
             if store.switching:
-                return []
+                return [], None
             query = select(Memory).where(_is_missing(uow, store, self.embedder.model))
             if after is not None:
                 query = query.where(Memory.id > after)
             memories = (await uow.session.scalars(query.order_by(Memory.id).limit(BATCH))).all()
-            subjects = await open_subjects(uow, self.services.get(Keyring), {memory.subject_id for memory in memories})
-            return [
+            subjects = await _open_subjects(uow, self.services.get(Keyring), {one.subject_id for one in memories})
+            texts = [
                 _Text(memory.id, memory.subject_id, _text_of(subjects[memory.subject_id], memory))
                 for memory in memories
                 if memory.subject_id in subjects
             ]
+            return texts, memories[-1].id if memories else None
 
     async def _write(self, texts: Sequence[_Text], vectors: Sequence[Sequence[float] | None]) -> int:
         keyring = self.services.get(Keyring)
@@ -178,7 +195,7 @@ class _Mending:
             wanted = [one.memory_id for one in texts]
             missing = select(Memory).where(Memory.id.in_(wanted), _is_missing(uow, store, self.embedder.model))
             memories = {memory.id: memory for memory in await uow.session.scalars(missing)}
-            subjects = await open_subjects(uow, keyring, {one.subject_id for one in texts})
+            subjects = await _open_subjects(uow, keyring, {one.subject_id for one in texts})
             written = 0
             for one, vector in zip(texts, vectors, strict=True):
                 memory, subject = memories.get(one.memory_id), subjects.get(one.subject_id)
@@ -228,7 +245,11 @@ class _Mending:
         for other in near:
             if other.id >= memory.id or other.fact_digest is not None:
                 continue
-            if says_the_same(text, open_content(subject, other.id, other.sealed_content).text):
+            try:
+                said = open_content(subject, other.id, other.sealed_content).text
+            except UnsealingFailed:  # the vault has logged it; what doesn't open is nobody's duplicate
+                continue
+            if says_the_same(text, said):
                 if raise_known(other, memory):
                     await revise(uow, store, other)
                 memory.merged_into = other.id
@@ -283,6 +304,15 @@ def _is_missing(uow: UnitOfWork, store: MemoryStore, model: str) -> ColumnElemen
     if store.search == "sealed":
         return and_(is_searchable(uow.now()), Memory.embedding_model.is_distinct_from(model))
     return and_(is_searchable(uow.now()), ~is_indexed(store, model))
+
+
+async def _open_subjects(uow: UnitOfWork, keyring: Keyring, identifiers: set[UUID]) -> dict[UUID, OpenedSubject]:
+    """Those whose key opens: the others' memories wait for it, and keep nobody from theirs."""
+    opened: dict[UUID, OpenedSubject] = {}
+    for identifier in identifiers:
+        with contextlib.suppress(UnsealingFailed):  # the vault has logged it
+            opened |= await open_subjects(uow, keyring, [identifier])
+    return opened
 
 
 def _text_of(subject: OpenedSubject, memory: Memory) -> str | None:

@@ -16,12 +16,11 @@ from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.index import SHARED_SHELF, check_embedding_model, list_terms
 from tunery.memory.models import IndexedMemory, MemoryStore
-from tunery.memory.stores import lock_store_for_move, open_store
+from tunery.memory.stores import LOCK_NOT_AVAILABLE, StoreBusy, lock_store_for_move, open_store
 
 BATCH: Final = 50
 _WAIT_SECONDS: Final = 2.0
 """For the tenant's writers to commit; after that the next sweep tries."""
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 log = get_logger(__name__)
 
@@ -39,8 +38,11 @@ async def move_large_tenants(services: Services) -> int:
     """
     database = services.get(Database)
     async with database.dispatch() as uow:
+        unindexed = (await uow.session.execute(_UNINDEXED)).all()
         begun = (await uow.session.scalars(select(MemoryStore.tenant_id).where(MemoryStore.moving))).all()
         large = (await uow.session.scalars(_large_tenants(services.get(ShelfRows).most))).all()
+    for row in unindexed:
+        await _index_late(database, row.tenant_id, row.shelf, row.embedding_model, row.dimensions)
     moved = 0
     for tenant_id in [*begun, *large]:
         try:
@@ -50,11 +52,31 @@ async def move_large_tenants(services: Services) -> int:
                 moved += rows
         except IntegrityError as error:
             log.info("another worker took that shelf; later", tenant_id=str(tenant_id), error=str(error))
-        except DBAPIError as error:
-            if sqlstate_of(error) != _LOCK_NOT_AVAILABLE:
-                raise
+        except StoreBusy:
             log.info("a tenant's memories are written to all the time; later", tenant_id=str(tenant_id))
+        except DBAPIError as error:
+            if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
+                raise
+            log.info("a tenant's shelf is used all the time; later", tenant_id=str(tenant_id))
     return moved
+
+
+_UNINDEXED: Final = text(
+    "SELECT tenant_id, shelf, embedding_model, dimensions FROM memory_stores"
+    " WHERE shelf > 0 AND search = 'open' AND dimensions IS NOT NULL AND to_regclass("
+    "format('memory_shelves.shelf_%s_%s_%s', shelf, dimensions, md5(embedding_model))) IS NULL"
+)
+"""Stores whose model was found out after they had their shelf."""
+
+
+async def _index_late(database: Database, tenant_id: UUID, shelf: int, model: str, dimensions: int) -> None:
+    try:
+        async with database.dispatch() as uow:
+            await _index_embeddings(uow, shelf, model, dimensions)
+    except DBAPIError as error:
+        if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
+            raise
+        log.info("a tenant's shelf is used all the time; later", tenant_id=str(tenant_id))
 
 
 async def prepare_embedding_model(services: Services, tenant_id: UUID, model: str, dimensions: int) -> None:
@@ -89,7 +111,10 @@ async def _begin(database: Database, tenant_id: UUID) -> None:
         if store.shelf != SHARED_SHELF:
             return
         shelf = await _free_shelf(uow)
-        if shelf is None:
+        if shelf is not None:
+            # Deleted rows stay in their pages for a while. Should somebody else take it just now, this is undone.
+            await uow.session.execute(text("SELECT memory_shelves.empty(:shelf)"), {"shelf": shelf})
+        else:
             shelf = int((await uow.session.execute(text("SELECT memory_shelves.open()"))).scalar_one())
         models = select(IndexedMemory.embedding_model, IndexedMemory.dimensions).where(
             _is_shared(), IndexedMemory.tenant_id == tenant_id
@@ -122,7 +147,11 @@ async def _free_shelf(uow: UnitOfWork) -> int | None:
 
 async def _index_embeddings(uow: UnitOfWork, shelf: int, model: str, dimensions: int) -> None:
     await uow.session.execute(
-        text("SELECT memory_shelves.index_embeddings(:shelf, :model, :dimensions)"),
+        # Asked to make one that is there, PostgreSQL waits for the shelf's writers all the same.
+        text(
+            "SELECT memory_shelves.index_embeddings(:shelf, :model, :dimensions) WHERE to_regclass("
+            "format('memory_shelves.shelf_%s_%s_%s', :shelf ::integer, :dimensions ::integer, md5(:model))) IS NULL"
+        ),
         {"shelf": shelf, "model": model, "dimensions": dimensions},
     )
 

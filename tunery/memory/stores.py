@@ -5,13 +5,28 @@ when its answer was made of another shelf's rows. Writers of the index hold a sh
 move waits for them, and they for one batch of it.
 """
 
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+from uuid import UUID
+
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
-from tunery.core.database import UnitOfWork
+from tunery.core.database import UnitOfWork, sqlstate_of
+from tunery.core.errors import Conflict, DomainError
+from tunery.core.logs import get_logger
 from tunery.memory.models import MemoryStore
 
+LOCK_NOT_AVAILABLE: Final = "55P03"
+"""PostgreSQL's SQLSTATE for a lock that did not come in time."""
 _KEY = "hashtextextended('memory index of ' || :tenant_id, 0)"
+
+log = get_logger(__name__)
+
+
+class StoreBusy(Conflict):
+    """Others hold what is needed, for now."""
 
 
 async def open_store(uow: UnitOfWork) -> MemoryStore:
@@ -34,8 +49,28 @@ async def lock_store(uow: UnitOfWork) -> MemoryStore:
 
 
 async def lock_store_for_move(uow: UnitOfWork, tenant_id: str, seconds: float) -> None:
-    """Waits for the tenant's writers, and keeps them waiting until this commits. Raises DBAPIError when they take
-    longer than that.
+    """Waits for the tenant's writers, and keeps them waiting until this commits. Raises StoreBusy when they take longer
+    than that.
     """
     await uow.set_local("lock_timeout", f"{int(1000 * seconds)}ms")
-    await uow.session.execute(text(f"SELECT pg_advisory_xact_lock({_KEY})"), {"tenant_id": tenant_id})
+    try:
+        await uow.session.execute(text(f"SELECT pg_advisory_xact_lock({_KEY})"), {"tenant_id": tenant_id})
+    except DBAPIError as error:
+        if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
+            raise
+        raise StoreBusy("memories are being written to all the time; try again in a moment") from error
+
+
+async def sum_of_tenants(tenants: Iterable[UUID], work: Callable[[UUID], Awaitable[int]]) -> int:
+    """What a sweep does for each tenant, added up. One with which something is wrong keeps no other from its turn."""
+    done = 0
+    for tenant_id in tenants:
+        try:
+            done += await work(tenant_id)
+        except StoreBusy:
+            log.info("a memory store is written to all the time; later", tenant_id=str(tenant_id))
+        except DomainError as error:
+            log.error("a sweep fails for a memory store", tenant_id=str(tenant_id), error=error.message)  # noqa: TRY400
+        except DBAPIError as error:  # its message holds what the statement was given
+            log.error("a sweep fails for a memory store", tenant_id=str(tenant_id), sqlstate=sqlstate_of(error))  # noqa: TRY400
+    return done

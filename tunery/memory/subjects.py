@@ -3,6 +3,7 @@ hash, and read back under the person's own key.
 """
 
 import contextlib
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,10 @@ from tunery.vault.sealing import KEY_BYTES, place, seal_value, unseal_value
 LONGEST_NAME: Final = 255
 NAMES_PURPOSE: Final = "subject names"
 _ATTEMPTS: Final = 5
+_IS_DESTROYED: Final = (
+    select(DataKey.id).where(DataKey.id == Subject.data_key_id, DataKey.destroyed_at.is_not(None)).exists()
+)
+"""Whether a subject's key is: of a row that a restored backup brought back."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,19 @@ async def open_subjects(uow: UnitOfWork, keyring: Keyring, identifiers: Iterable
     return opened
 
 
-async def find_or_make_subjects(uow: UnitOfWork, keyring: Keyring, names: Collection[str]) -> dict[str, OpenedSubject]:
+async def ids_of_subjects(uow: UnitOfWork, keyring: Keyring, names: Collection[str]) -> dict[str, UUID]:
+    """Whom these names name at the moment, by the names; for `find_or_make_subjects` later."""
+    by_digest = {digest: name for name, digest in zip(names, await _digests(uow, keyring, names), strict=True)}
+    named = select(Subject.id, Subject.digest).where(Subject.digest.in_(by_digest), ~_IS_DESTROYED)
+    return {by_digest[row.digest]: row.id for row in await uow.session.execute(named)}
+
+
+async def find_or_make_subjects(
+    uow: UnitOfWork, keyring: Keyring, names: Collection[str], began_with: Mapping[str, UUID] | None = None
+) -> dict[str, OpenedSubject]:
     """By their names, each locked until the end of the unit of work: what is known of a person changes in one
-    transaction at a time. Raises Conflict.
+    transaction at a time. Raises Conflict; also when a name isn't that person's any more whose it was in `began_with`:
+    what was said before somebody was erased is not to come back by whoever was still writing it down.
 
     All make who is missing first, then lock, both in the order of the digests: so nobody waits in a circle.
     """
@@ -119,21 +134,23 @@ async def find_or_make_subjects(uow: UnitOfWork, keyring: Keyring, names: Collec
         rows = (await uow.session.scalars(lock.with_for_update(key_share=True))).all()
         if len(rows) == len(by_digest):
             await savepoint.commit()
-            return await _open_locked(uow, keyring, rows, by_digest)
+            opened = await _open_locked(uow, keyring, rows)
+            found = {name: opened[digest] for name, digest in by_name.items()}
+            if any(found[name].id != identifier for name, identifier in (began_with or {}).items() if name in found):
+                raise Conflict("the subject was erased meanwhile; this was said before", field="subject")
+            return found
         # Somebody was erased while this waited for their lock: let go of the others, and make a new person.
         await savepoint.rollback()
     raise Conflict("a subject is erased again and again; try again", field="subject")
 
 
-async def _open_locked(
-    uow: UnitOfWork, keyring: Keyring, rows: Iterable[Subject], names: Mapping[bytes, str]
-) -> dict[str, OpenedSubject]:
-    """By their names. Raises Conflict."""
+async def _open_locked(uow: UnitOfWork, keyring: Keyring, rows: Iterable[Subject]) -> dict[bytes, OpenedSubject]:
+    """By their digests. Raises Conflict."""
     opened = {}
     for row in rows:
         assert row.digest is not None  # noqa: S101 - it was found by it
         try:
-            opened[names[row.digest]] = await _open(uow, keyring, row)
+            opened[row.digest] = await _open(uow, keyring, row)
         except KeyDestroyed as error:
             raise Conflict("what a backup brought back of an erased subject is being removed; try again") from error
     return opened
@@ -176,12 +193,11 @@ async def _make_missing(uow: UnitOfWork, keyring: Keyring, names: dict[bytes, st
 
 
 async def _living(uow: UnitOfWork, digests: Collection[bytes]) -> set[bytes]:
-    """Which of them are those of subjects whose key is there. A restored backup brings back rows of erased subjects, not
+    """Those of subjects whose key is there. A restored backup brings back rows of erased subjects, not
     their keys: whoever is called so now is somebody else, and the sweep deletes what is left of the other one.
     """
-    destroyed = select(DataKey.id).where(DataKey.id == Subject.data_key_id, DataKey.destroyed_at.is_not(None)).exists()
     found = (
-        await uow.session.execute(select(Subject.id, Subject.digest, destroyed).where(Subject.digest.in_(digests)))
+        await uow.session.execute(select(Subject.id, Subject.digest, _IS_DESTROYED).where(Subject.digest.in_(digests)))
     ).all()
     erased = {identifier for identifier, _, is_erased in found if is_erased}
     if erased:
@@ -198,4 +214,5 @@ async def new_ids(uow: UnitOfWork, count: int) -> list[UUID]:
 
 async def _digests(uow: UnitOfWork, keyring: Keyring, names: Iterable[str]) -> list[bytes]:
     opened = await keyring.purpose_key(uow, NAMES_PURPOSE)
-    return [hmac_digest(opened.key, name.encode(), sha256) for name in names]
+    # However a keyboard writes an accented letter, it is the same name.
+    return [hmac_digest(opened.key, unicodedata.normalize("NFC", name).encode(), sha256) for name in names]

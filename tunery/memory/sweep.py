@@ -1,5 +1,7 @@
 """What time and restored backups leave to be deleted. Scheduled by the worker; safe to run at any time, twice."""
 
+from collections import defaultdict
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from tunery.core.services import Services
 from tunery.memory.erase import finish_erasure
 from tunery.memory.forget import delete_memories
 from tunery.memory.models import Memory, Subject
-from tunery.memory.stores import lock_store
+from tunery.memory.stores import lock_store, sum_of_tenants
 from tunery.memory.subjects import lock_subjects
 from tunery.vault.keyring import Keyring
 from tunery.vault.models import DataKey
@@ -26,10 +28,13 @@ async def delete_expired(services: Services) -> int:
     async with services.get(Database).dispatch() as uow:
         expired = select(Memory.tenant_id).where(Memory.expires_at <= uow.now()).distinct().limit(BATCH)
         tenants = (await uow.session.scalars(expired)).all()
+    return await sum_of_tenants(tenants, partial(_delete_all, services))
+
+
+async def _delete_all(services: Services, tenant_id: UUID) -> int:
     deleted = 0
-    for tenant_id in tenants:
-        while count := await _delete_batch(services, tenant_id):
-            deleted += count
+    while count := await _delete_batch(services, tenant_id):
+        deleted += count
     return deleted
 
 
@@ -53,11 +58,18 @@ async def finish_erasures(services: Services) -> int:
             .where(Subject.erased_at.is_(None), DataKey.destroyed_at.is_not(None))
             .limit(BATCH)
         )
-        found = rows.all()
-    finished = 0
-    for tenant_id, subject_id in found:
-        async with services.get(Database).unit_of_work(tenant_id) as uow:
-            finished += await finish_erasure(uow, services.get(Keyring), subject_id)
+        found = defaultdict(list)
+        for tenant_id, subject_id in rows:
+            found[tenant_id].append(subject_id)
+
+    async def finish(tenant_id: UUID) -> int:
+        finished = 0
+        for subject_id in found[tenant_id]:
+            async with services.get(Database).unit_of_work(tenant_id) as uow:
+                finished += await finish_erasure(uow, services.get(Keyring), subject_id)
+        return finished
+
+    finished = await sum_of_tenants(list(found), finish)
     if finished:
         log.info("removed what was left of erased subjects", subjects=finished)
     return finished

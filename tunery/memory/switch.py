@@ -3,6 +3,7 @@ has, recall reads both, so it is right at every moment. Progress is the rows: wh
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from tunery.memory.index import NO_MODEL, IndexEntry, add_to_index, remove_from_
 from tunery.memory.keep import TERMS_PURPOSE, entry_of
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.sealed_store import half_floats
-from tunery.memory.stores import lock_store, lock_store_for_move, open_store
+from tunery.memory.stores import lock_store, lock_store_for_move, open_store, sum_of_tenants
 from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
 from tunery.memory.terms import hash_terms, terms_of
 from tunery.vault.keyring import Keyring
@@ -36,7 +37,8 @@ log = get_logger(__name__)
 async def set_search(uow: UnitOfWork, search: str) -> MemoryStore:
     """Keep what is remembered from now on in that way, and move what is there. Doing it twice changes nothing.
 
-    From the commit on, a sealed store writes neither embeddings nor words in the clear. Raises InvalidInput.
+    From the commit on, a sealed store writes neither embeddings nor words in the clear. Raises InvalidInput, and
+    Conflict while others write all the time.
     """
     if search not in SEARCHES:
         raise InvalidInput(f"{search!r:.100} is none of {', '.join(SEARCHES)}", field="search")
@@ -82,7 +84,7 @@ async def move_unfinished(services: Services) -> int:
     """The sweep: go on with stores whose task was lost."""
     async with services.get(Database).dispatch() as uow:
         tenants = (await uow.session.scalars(select(MemoryStore.tenant_id).where(MemoryStore.switching))).all()
-    return sum([await move_memories(services, tenant_id) for tenant_id in tenants])
+    return await sum_of_tenants(tenants, partial(move_memories, services))
 
 
 async def _is_left(uow: UnitOfWork, store: MemoryStore) -> bool:

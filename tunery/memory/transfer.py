@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Final, TypeVar
 from uuid import UUID
@@ -19,6 +19,7 @@ from tunery.core.errors import NotFound
 from tunery.core.outbox import enqueue
 from tunery.core.services import Services
 from tunery.core.slugs import check_slug
+from tunery.memory.conditions import is_listed
 from tunery.memory.conversations import keep_conversations, open_conversation
 from tunery.memory.import_lines import (
     ConversationLine,
@@ -27,13 +28,13 @@ from tunery.memory.import_lines import (
     ImportReader,
     MemoryLine,
 )
-from tunery.memory.keep import Remembered, keep
+from tunery.memory.keep import TERMS_PURPOSE, Remembered, keep
 from tunery.memory.models import Conversation, Memory, Subject
 from tunery.memory.new_memory import CheckedMemory
 from tunery.memory.opened import OpenedMemory, open_memory
 from tunery.memory.reembed import EMBED
 from tunery.memory.stores import lock_store
-from tunery.memory.subjects import OpenedSubject, find_or_make_subjects, find_subject, open_subjects
+from tunery.memory.subjects import NAMES_PURPOSE, OpenedSubject, find_or_make_subjects, find_subject, open_subjects
 from tunery.vault.keyring import Keyring
 
 AT_ONCE: Final = 500
@@ -57,10 +58,12 @@ async def import_memories(services: Services, tenant_id: UUID, reader: ImportRea
     words and its age. Raises NotFound, UnsealingFailed.
     """
     keyring, clock = services.get(Keyring), services.get(Clock)
+    await _make_ready(services, tenant_id)
     async with services.get(Database).unit_of_work(tenant_id) as uow:
         store = await lock_store(uow)
-        store.incomplete = True
-        await uow.session.flush()
+        if not store.incomplete:  # made whole by a sweep just now
+            store.incomplete = True
+            await uow.session.flush()
         # All at once: who locks some now and some later may wait for somebody who waits for it.
         names = {imported.item.subject for imported in reader.memories}
         await find_or_make_subjects(uow, keyring, names | {imported.item.subject for imported in reader.conversations})
@@ -78,6 +81,15 @@ async def import_memories(services: Services, tenant_id: UUID, reader: ImportRea
                 remembered += kept
         enqueue(uow, EMBED, tenant_id=str(tenant_id))
     return _counted(remembered, conversations=new, expired=reader.expired)
+
+
+async def _make_ready(services: Services, tenant_id: UUID) -> None:
+    """What others need too is written in a transaction of its own: they would wait for the end of a long import."""
+    async with services.get(Database).unit_of_work(tenant_id) as uow:
+        store = await lock_store(uow)
+        store.incomplete = True
+        for purpose in (NAMES_PURPOSE, TERMS_PURPOSE):
+            await services.get(Keyring).purpose_key(uow, purpose)
 
 
 def _linked(imported: ImportedMemory, named: dict[str, UUID], conversations: dict[str, UUID]) -> CheckedMemory:
@@ -128,7 +140,8 @@ async def export_memories(
     services: Services, tenant_id: UUID, *, subject: str | None = None, agent: str | None = None
 ) -> AsyncIterator[bytes]:
     """NDJSON: for each subject its conversations, then its memories, the oldest first; or those of one subject, of one
-    agent. Each part is read in a transaction of its own: what is remembered meanwhile may be in it.
+    agent. Each part is read in a transaction of its own: what is remembered meanwhile may be in it. `subject` is the
+    caller's name or an id.
 
     Raises NotFound for an unknown subject before the first line, and UnsealingFailed, which ends the stream.
     """
@@ -138,7 +151,7 @@ async def export_memories(
     after: UUID | None = None
     while True:
         async with database.unit_of_work(tenant_id) as uow:
-            rows = [await find_subject(uow, keyring, subject)] if subject else await _subjects(uow, after)
+            rows = [await _subject(uow, keyring, subject)] if subject else await _subjects(uow, after)
             opened = await open_subjects(uow, keyring, [row.id for row in rows])
         for row in rows:
             if row.id in opened:
@@ -150,6 +163,16 @@ async def export_memories(
         if subject or len(rows) < _SUBJECTS_AT_ONCE:
             return
         after = rows[-1].id
+
+
+async def _subject(uow: UnitOfWork, keyring: Keyring, given: str) -> Subject:
+    """By the caller's name or by id: what is asked for stands in a URL, which many a proxy writes down."""
+    with contextlib.suppress(NotFound):
+        identifier = ids.decode("subject", given)
+        known = await uow.session.get(Subject, identifier)
+        if known is not None:
+            return known
+    return await find_subject(uow, keyring, given)
 
 
 async def _subjects(uow: UnitOfWork, after: UUID | None) -> Sequence[Subject]:
@@ -164,16 +187,19 @@ class _Exported:
     services: Services
     tenant_id: UUID
     subject: OpenedSubject
+    _written: set[UUID] = field(default_factory=set)
+    """Conversations: a memory names no other, since what it names must be in the file."""
 
     async def conversations(self, agent: str | None) -> AsyncIterator[bytes]:
         query = select(Conversation).where(Conversation.subject_id == self.subject.id)
         if agent is not None:
             query = query.where(Conversation.agent == agent)
         async for rows in self._pages(query, Conversation.id, _CONVERSATIONS_AT_ONCE):
+            self._written.update(row.id for row in rows)
             yield _encoded([self._conversation_line(row) for row in rows])
 
     async def memories(self, agent: str | None) -> AsyncIterator[bytes]:
-        query = select(Memory).where(Memory.subject_id == self.subject.id)
+        query = select(Memory).where(Memory.subject_id == self.subject.id, is_listed(self.services.get(Clock).now()))
         if agent is not None:
             query = query.where(Memory.agent == agent)
         async for rows in self._pages(query, Memory.id, AT_ONCE):
@@ -222,7 +248,9 @@ class _Exported:
             last_seen_at=memory.last_seen_at,
             seen=memory.seen,
             merged_into=_name_of("memory", memory.merged_into),
-            conversation=_name_of("conversation", memory.conversation_id),
+            conversation=_name_of(
+                "conversation", memory.conversation_id if memory.conversation_id in self._written else None
+            ),
         )
 
 

@@ -5,20 +5,23 @@ What the law wants kept stays: ledger, invoices, sales, and what others bought. 
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import select, update
 
 from tunery.core import ids
 from tunery.core.database import UnitOfWork
-from tunery.core.errors import InvalidInput
+from tunery.core.errors import Conflict, InvalidInput
 from tunery.core.events import Events
 from tunery.core.identity import Identity
+from tunery.core.outbox import enqueue
 from tunery.tenants.models import ApiKey, Member, Tenant
 from tunery.vault.erasures import certify_erasure
 from tunery.vault.keyring import Keyring
 from tunery.vault.models import Erasure
 
-ERASED = "erased"
+FINISH_ERASURE: Final = "tenants.finish_erasure"
+ERASED: Final = "erased"
 """In the place of a name that was somebody's."""
 
 
@@ -28,6 +31,8 @@ class TenantErased:
     the clear, and count it; one that can't let go yet raises Conflict, and nothing happened.
     """
 
+    keys_are_destroyed: bool = False
+    """This is for what came back, or came in at the last moment: it goes, whatever it is."""
     deleted: Counter[str] = field(default_factory=Counter)
 
 
@@ -36,7 +41,11 @@ async def erase_tenant(uow: UnitOfWork, events: Events, keyring: Keyring, caller
     tenant = await uow.session.get_one(Tenant, uow.tenant_id, with_for_update=True)
     if confirm != tenant.slug:
         raise InvalidInput("give the organisation's slug: this can't be undone", field="confirm")
-    deleted = await _let_go(uow, events, tenant)
+    # From here on nobody stores anything sealed for it: who does now is waited for, who comes later finds no key.
+    await keyring.lock_tenant(uow)
+    deleted = await _let_go(uow, tenant, events, TenantErased())
+    # What came in at this very moment (an API key, say) goes then.
+    enqueue(uow, FINISH_ERASURE, tenant_id=str(uow.tenant_id))
     return await certify_erasure(
         uow,
         keyring,
@@ -48,17 +57,22 @@ async def erase_tenant(uow: UnitOfWork, events: Events, keyring: Keyring, caller
     )
 
 
-async def finish_erasure(uow: UnitOfWork, events: Events) -> None:
-    """Let go again of what a restored backup brought back in the clear. The keys are destroyed already."""
-    await _let_go(uow, events, await uow.session.get_one(Tenant, uow.tenant_id, with_for_update=True))
+async def finish_erasure(uow: UnitOfWork, events: Events, keyring: Keyring) -> None:
+    """Let go of what came in while the organisation was erased, or what a restored backup brought back in the clear.
+    Raises Conflict when its keys are not destroyed.
+    """
+    tenant = await uow.session.get_one(Tenant, uow.tenant_id, with_for_update=True)
+    if not await keyring.is_shredded(uow):
+        raise Conflict("this organisation was not erased: it has keys")
+    await _let_go(uow, tenant, events, TenantErased(keys_are_destroyed=True))
 
 
-async def _let_go(uow: UnitOfWork, events: Events, tenant: Tenant) -> Counter[str]:
-    event = TenantErased()
+async def _let_go(uow: UnitOfWork, tenant: Tenant, events: Events, event: TenantErased) -> Counter[str]:
     await events.publish(uow, event)
-    await uow.session.execute(update(ApiKey).where(ApiKey.revoked_at.is_(None)).values(revoked_at=uow.now()))
     for member in await uow.session.scalars(select(Member)):
         member.email = f"{ERASED}-{member.id}"
         event.deleted["members"] += 1
+    await uow.session.flush()
+    await uow.session.execute(update(ApiKey).where(ApiKey.revoked_at.is_(None)).values(revoked_at=uow.now()))
     tenant.name = ERASED
     return event.deleted

@@ -1,24 +1,30 @@
 """What this room lets go of when its tenant is erased."""
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 
+from tunery.billing.reservations import release
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import Conflict
 from tunery.core.outbox import enqueue
 from tunery.tenants.erase import ERASED, TenantErased
 from tunery.training.data_sets import DELETE_OBJECT
+from tunery.training.job_events import record_event
 from tunery.training.models import Checkpoint, DataSet, TrainingJob
 
 
 async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
     """Data sets and checkpoints are lost with their keys; their objects go right after the commit. Raises Conflict
-    while a job is unfinished: its node would go on with keys that it holds.
+    while a job is unfinished, unless its keys are destroyed: its node would go on with those that it holds.
     """
-    unfinished = exists().where(TrainingJob.status.in_(("queued", "running")))
-    if await uow.session.scalar(select(unfinished)):
-        raise Conflict("a training job is not finished: cancel it and wait for its end", field="confirm")
+    unfinished = select(TrainingJob).where(TrainingJob.status.in_(("queued", "running"))).with_for_update()
+    for job in (await uow.session.scalars(unfinished)).all():
+        if not event.keys_are_destroyed:
+            raise Conflict("a training job is not finished: cancel it and wait for its end", field="confirm")
+        job.status, job.finished_at, job.lease_expires_at = "cancelled", uow.now(), None
+        await release(uow, job.reservation_id)
+        await record_event(uow, job, "cancelled", {"trained_tokens": job.trained_tokens})
     for data_set in await uow.session.scalars(select(DataSet)):
-        data_set.name = ERASED
+        data_set.name, data_set.sha256 = ERASED, ""
         if data_set.deleted_at is None:
             data_set.data_key_id, data_set.deleted_at = None, uow.now()
             enqueue(uow, DELETE_OBJECT, path=data_set.object_path)

@@ -81,7 +81,9 @@ class Erasure(Node):
 
 @strawberry.input(description="What the next key is to be.")
 class RotateTenantKeyInput:
-    suite: str = strawberry.field(default=X_WING, description=f"{X_WING}, or {ML_KEM_1024_P384}.")
+    suite: str | None = strawberry.field(
+        default=None, description=f"{X_WING}, or {ML_KEM_1024_P384}; absent: the newest key's."
+    )
 
 
 @strawberry.type(description="What came of rotateTenantKey.")

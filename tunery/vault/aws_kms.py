@@ -7,10 +7,12 @@ was opened is remembered for some minutes: a busy tenant costs a call now and th
 import asyncio
 import hashlib
 import importlib.util
+import math
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tunery.core.errors import Unavailable
@@ -20,8 +22,12 @@ from tunery.vault.sealing import Sealed, refuse
 REMEMBERED_SECONDS = 300.0
 MOST_REMEMBERED = 10_000
 CONTEXT_NAME = "tunery"
-TIMEOUT_SECONDS = 3
-ATTEMPTS = 2
+TIMEOUT_SECONDS = 2
+ATTEMPTS = 1
+PATIENCE_SECONDS = 5.0
+"""For so long after KMS did not answer, nobody waits for it again: whoever does holds a transaction open."""
+THREADS = 4
+"""Of its own, so that an outage of KMS leaves others theirs."""
 REFUSALS = ("InvalidCiphertextException", "IncorrectKeyException")
 """KMS's names for bytes that this key did not seal, or not in this context."""
 
@@ -46,6 +52,8 @@ class AwsKmsRootKey:
         self._now = now
         self._connected: Any = None
         self._opened: OrderedDict[bytes, tuple[float, bytes]] = OrderedDict()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kms")
+        self._away_until = -math.inf
 
     async def seal(self, context: bytes, secret: bytes) -> bytes:
         """`secret` has at most 4,096 bytes."""
@@ -85,8 +93,10 @@ class AwsKmsRootKey:
             )
             return answer
 
+        if self._now() < self._away_until:
+            raise Unavailable("the root key in AWS KMS can't be reached")
         try:
-            return await asyncio.to_thread(call)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in REFUSALS:
@@ -94,6 +104,7 @@ class AwsKmsRootKey:
             log.warning("KMS refuses", operation=operation, key=self._arn, code=code)
             raise Unavailable(f"the root key in AWS KMS can't be used now: {code}") from error
         except BotoCoreError as error:
+            self._away_until = self._now() + PATIENCE_SECONDS
             log.warning("KMS does not answer", operation=operation, key=self._arn, error=str(error))
             raise Unavailable("the root key in AWS KMS can't be reached") from error
 

@@ -47,7 +47,8 @@ _ML_KEM_1024_BYTES = 1568
 @dataclass(frozen=True)
 class _Envelope:
     suite: Suite
-    generate: Callable[[], tuple[bytes, bytes]]
+    generate: Callable[[], bytes]
+    public: Callable[[bytes], bytes]
     recipient: Callable[[bytes], Any]
     opener: Callable[[bytes], Any]
 
@@ -59,7 +60,13 @@ def generate_key_pair(suite: str) -> tuple[bytes, bytes]:
     """
     if suite not in _ENVELOPES:
         raise InvalidInput(f"unknown suite {suite!r:.100}; known are {', '.join(_ENVELOPES)}", field="suite")
-    return _ENVELOPES[suite].generate()
+    envelope = _ENVELOPES[suite]
+    private = envelope.generate()
+    return private, envelope.public(private)
+
+
+def public_key_of(suite: str, private_key: bytes) -> bytes:
+    return _ENVELOPES[suite].public(private_key)
 
 
 def wrap(suite: str, key: bytes, public_key: bytes, info: bytes) -> bytes:
@@ -79,10 +86,14 @@ def unwrap(suite: str, wrapped: bytes, private_key: bytes, info: bytes) -> bytes
         refuse("data key", info, "the wrapped key does not open")
 
 
-def _generate_x_wing() -> tuple[bytes, bytes]:
-    ml_kem, x25519 = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
-    public = ml_kem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
-    return ml_kem.private_bytes_raw() + x25519.private_bytes_raw(), public
+def _generate_x_wing() -> bytes:
+    return MLKEM768PrivateKey.generate().private_bytes_raw() + X25519PrivateKey.generate().private_bytes_raw()
+
+
+def _x_wing_public(private_key: bytes) -> bytes:
+    ml_kem = MLKEM768PrivateKey.from_seed_bytes(private_key[:_SEED_BYTES])
+    x25519 = X25519PrivateKey.from_private_bytes(private_key[_SEED_BYTES:])
+    return ml_kem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
 
 
 def _x_wing_recipient(public_key: bytes) -> MLKEM768X25519PublicKey:
@@ -99,11 +110,17 @@ def _x_wing_opener(private_key: bytes) -> MLKEM768X25519PrivateKey:
     )
 
 
-def _generate_ml_kem_1024_p384() -> tuple[bytes, bytes]:
-    ml_kem, p384 = MLKEM1024PrivateKey.generate(), ec.generate_private_key(ec.SECP384R1())
+def _generate_ml_kem_1024_p384() -> bytes:
+    p384 = ec.generate_private_key(ec.SECP384R1())
     scalar = p384.private_numbers().private_value.to_bytes(_SCALAR_BYTES, "big")
+    return MLKEM1024PrivateKey.generate().private_bytes_raw() + scalar
+
+
+def _ml_kem_1024_p384_public(private_key: bytes) -> bytes:
+    ml_kem = MLKEM1024PrivateKey.from_seed_bytes(private_key[:_SEED_BYTES])
+    p384 = ec.derive_private_key(int.from_bytes(private_key[_SEED_BYTES:], "big"), ec.SECP384R1())
     point = p384.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    return ml_kem.private_bytes_raw() + scalar, ml_kem.public_key().public_bytes_raw() + point
+    return ml_kem.public_key().public_bytes_raw() + point
 
 
 def _ml_kem_1024_p384_recipient(public_key: bytes) -> MLKEM1024P384PublicKey:
@@ -124,12 +141,14 @@ _ENVELOPES = {
     X_WING: _Envelope(
         Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
         _generate_x_wing,
+        _x_wing_public,
         _x_wing_recipient,
         _x_wing_opener,
     ),
     ML_KEM_1024_P384: _Envelope(
         Suite(KEM.MLKEM1024_P384, KDF.HKDF_SHA384, AEAD.AES_256_GCM),
         _generate_ml_kem_1024_p384,
+        _ml_kem_1024_p384_public,
         _ml_kem_1024_p384_recipient,
         _ml_kem_1024_p384_opener,
     ),

@@ -1,19 +1,20 @@
 """The keys in use: made, wrapped, opened and destroyed here and nowhere else."""
 
+import hmac
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import NotFound
 from tunery.vault import envelopes
 from tunery.vault.installation import derive
-from tunery.vault.models import DataKey, SigningKey, TenantKey
+from tunery.vault.models import DataKey, Secret, SigningKey, TenantKey
 from tunery.vault.root_keys import UNNAMED, RootKeys
 from tunery.vault.sealing import KEY_BYTES, Sealed, refuse
 from tunery.vault.signatures import ML_DSA_65, Signer, fingerprint, generate_signer
@@ -21,6 +22,9 @@ from tunery.vault.signatures import ML_DSA_65, Signer, fingerprint, generate_sig
 FINGERPRINT_BYTES = 16
 VERSIONS = "tenant key versions"
 """The lock of who makes a version: they follow one another."""
+TAG_BYTES = 32
+UNTAGGED_BYTES = 1168
+"""Of data keys from before they had tags (X-Wing). The database takes none of this length any more."""
 ATTEMPTS = 5
 """Looks for the newest tenant key: each that finds none says that it was retired that moment."""
 
@@ -137,6 +141,16 @@ class Keyring:
             raise (KeyDestroyed if known else NotFound)("data key", str(identifier))
         return DestroyedKey("data key", row.purpose, row.fingerprint, row.created_at, uow.now())
 
+    async def lock_tenant(self, uow: UnitOfWork) -> None:
+        """Until the unit of work ends, nobody makes or stores a key of the tenant's. Who is at it is waited for."""
+        await uow.lock(VERSIONS)
+        await uow.session.execute(select(TenantKey.id).order_by(TenantKey.version).with_for_update())
+
+    async def is_shredded(self, uow: UnitOfWork) -> bool:
+        """Whether the tenant has no key any more."""
+        living = select(TenantKey.id).where(TenantKey.destroyed_at.is_(None)).limit(1)
+        return await uow.session.scalar(living) is None
+
     async def shred_tenant(self, uow: UnitOfWork) -> list[DestroyedKey]:
         """Destroy all the tenant's keys: from the commit on, nobody can open anything of it, nor seal for it."""
         now = uow.now()
@@ -155,6 +169,7 @@ class Keyring:
             .values(wrapped_key=None, destroyed_at=now)
             .returning(DataKey.purpose, DataKey.fingerprint, DataKey.created_at)
         )
+        await uow.session.execute(delete(Secret))
         return [
             *(DestroyedKey("tenant key", f"version {row[0]}", row[1], row[2], now) for row in sorted(tenant_keys)),
             *(DestroyedKey("data key", *row, now) for row in sorted(data_keys, key=lambda row: (row[2], row[0]))),
@@ -198,7 +213,32 @@ class Keyring:
         if row.suite != row.key_suite:
             refuse("data key", info, f"it names the suite {row.suite!r:.100}, the tenant's key {row.key_suite!r:.100}")
         private = await self.unseal_tenant_key(tenant_id, row.version, row.root_key, row.sealed_private_key)
-        return envelopes.unwrap(row.suite, row.wrapped_key, private, info)
+        wrapped = row.wrapped_key
+        if len(wrapped) != UNTAGGED_BYTES:
+            wrapped, tag = wrapped[:-TAG_BYTES], wrapped[-TAG_BYTES:]
+            if not hmac.compare_digest(tag, _tag(private, row.id, info, wrapped)):
+                refuse("data key", info, "the wrapped key does not open: somebody else wrapped it, or for another row")
+        return envelopes.unwrap(row.suite, wrapped, private, info)
+
+    async def lock_newest_tenant_key(self, uow: UnitOfWork) -> "NewestKey":
+        """What data keys are wrapped to, kept from being retired until the unit of work ends. Raises KeyDestroyed,
+        UnsealingFailed for a version that nobody with the root key made, and Unavailable.
+
+        An older version is given while a newer one isn't committed yet: its retirement waits, and finds what was
+        wrapped.
+        """
+        living = select(
+            TenantKey.id, TenantKey.version, TenantKey.suite, TenantKey.root_key, TenantKey.sealed_private_key
+        )
+        newest = living.where(TenantKey.destroyed_at.is_(None)).order_by(TenantKey.version.desc()).limit(1)
+        for _ in range(ATTEMPTS):
+            # None, too, when the one that was the newest is retired while this waits for its lock: then look again.
+            row = (await uow.session.execute(newest.with_for_update(read=True))).one_or_none()
+            if row is not None:
+                sealed = row.sealed_private_key or b""
+                private = await self.unseal_tenant_key(uow.tenant_id, row.version, row.root_key, sealed)
+                return NewestKey(row.id, row.version, row.suite, private)
+        raise KeyDestroyed("tenant key", str(uow.tenant_id))
 
     async def unseal_tenant_key(self, tenant_id: UUID, version: int, root_key: str, sealed: bytes) -> bytes:
         """The private key. Raises UnsealingFailed and Unavailable."""
@@ -218,12 +258,14 @@ class Keyring:
 
     async def _wrapped(self, uow: UnitOfWork, key: bytes, purpose: str) -> dict[str, object]:
         """The columns of a new data key's row."""
-        newest = await lock_newest_tenant_key(uow)
+        newest = await self.lock_newest_tenant_key(uow)
+        identifier: UUID = (await uow.session.execute(select(func.uuidv7()))).scalar_one()
         return {
+            "id": identifier,
             "tenant_key_id": newest.id,
             "purpose": purpose,
             "suite": newest.suite,
-            "wrapped_key": newest.wrap(uow.tenant_id, purpose, key),
+            "wrapped_key": newest.wrap(uow.tenant_id, identifier, purpose, key),
             "fingerprint": data_key_fingerprint(key),
             "created_at": uow.now(),
         }
@@ -246,30 +288,25 @@ class WrappedKey:
 
 @dataclass(frozen=True)
 class NewestKey:
-    """The public half of the tenant's newest key pair."""
+    """The tenant's newest key pair. The private half, which only the root key opens, proves the public one: that of the
+    row is what anybody may have written there.
+    """
 
     id: UUID
     version: int
     suite: str
-    public_key: bytes
+    private_key: bytes
 
-    def wrap(self, tenant_id: UUID, purpose: str, key: bytes) -> bytes:
-        return envelopes.wrap(self.suite, key, self.public_key, data_key_info(tenant_id, self.version, purpose))
+    def wrap(self, tenant_id: UUID, data_key_id: UUID, purpose: str, key: bytes) -> bytes:
+        """The wrapped key and a tag: HPKE says for whom a key is wrapped, not by whom."""
+        info = data_key_info(tenant_id, self.version, purpose)
+        wrapped = envelopes.wrap(self.suite, key, envelopes.public_key_of(self.suite, self.private_key), info)
+        return wrapped + _tag(self.private_key, data_key_id, info, wrapped)
 
 
-async def lock_newest_tenant_key(uow: UnitOfWork) -> NewestKey:
-    """What data keys are wrapped to, kept from being retired until the unit of work ends. Raises KeyDestroyed.
-
-    An older version is given while a newer one isn't committed yet: its retirement waits, and finds what was wrapped.
-    """
-    living = select(TenantKey.id, TenantKey.version, TenantKey.suite, TenantKey.public_key)
-    newest = living.where(TenantKey.destroyed_at.is_(None)).order_by(TenantKey.version.desc()).limit(1)
-    for _ in range(ATTEMPTS):
-        # None, too, when the one that was the newest is retired while this waits for its lock: then look again.
-        row = (await uow.session.execute(newest.with_for_update(read=True))).one_or_none()
-        if row is not None:
-            return NewestKey(*row)
-    raise KeyDestroyed("tenant key", str(uow.tenant_id))
+def _tag(private_key: bytes, data_key_id: UUID, info: bytes, wrapped: bytes) -> bytes:
+    """HMAC-SHA-256 under a key that follows from the tenant's private key."""
+    return hmac.digest(derive(private_key, "data key tags"), data_key_id.bytes + wrapped + info, "sha256")
 
 
 def wrapped_keys() -> Select[*tuple[Any, ...]]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tunery.core.errors import DomainError
+from tunery.core.errors import Unavailable
 
 OLDEST = (0, 14)
 """The oldest release of the C library whose functions and structures are those that we call."""
@@ -26,7 +26,7 @@ _SUFFIXES = {"Darwin": ".dylib", "Windows": ".dll"}
 _FALCON = "Falcon-"
 
 
-class LiboqsMissing(DomainError):
+class LiboqsMissing(Unavailable):
     """What was asked for needs liboqs, and there is none that can be used here. The message says what to install."""
 
     code = "LIBOQS_MISSING"

@@ -9,13 +9,17 @@ import binascii
 from collections.abc import Sequence
 from typing import Protocol
 
+from tunery.core.errors import Unavailable
+from tunery.core.logs import get_logger
 from tunery.vault.installation import derive
-from tunery.vault.sealing import Sealed, refuse, seal_value, unseal_value, unseal_with_any
+from tunery.vault.sealing import Sealed, seal_value, unseal_value, unseal_with_any
 
 ROOT_KEY_BYTES = 32
 AWS_KMS = "aws-kms:"
 UNNAMED = ""
 """What rows name that were sealed before they named a root key."""
+
+log = get_logger(__name__)
 
 
 class RootKey(Protocol):
@@ -80,9 +84,12 @@ class RootKeys:
         return self.newest.id, await self.newest.seal(context, secret)
 
     async def unseal(self, root_key: str, context: bytes, sealed: bytes, what: Sealed) -> bytes:
-        """What the root key of that id sealed. Raises UnsealingFailed, also for an unknown one, and Unavailable."""
+        """What the root key of that id sealed. Raises UnsealingFailed, and Unavailable for a key that isn't here: then
+        nothing is lost, the settings lack something.
+        """
         if root_key not in self._keys:
-            refuse(what, context, f"it was sealed under the root key {root_key!r}, which is not among the settings'")
+            log.error("root key not among the settings", root_key=root_key, what=what)
+            raise Unavailable("the root key that this needs is not here: the operator's log says which one")
         return await self._keys[root_key].unseal(context, sealed, what)
 
     def unseal_unnamed(self, purpose: str, context: bytes, sealed: bytes, what: Sealed) -> bytes:

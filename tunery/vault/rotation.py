@@ -16,12 +16,11 @@ from tunery.core.errors import Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.outbox import enqueue
 from tunery.core.services import Services
-from tunery.vault import envelopes
 from tunery.vault.keyring import (
+    VERSIONS,
     KeyDestroyed,
     Keyring,
     WrappedKey,
-    lock_newest_tenant_key,
     signing_key_context,
     tenant_key_context,
     wrapped_keys,
@@ -37,11 +36,15 @@ PAUSE_SECONDS: Final = 0.1
 log = get_logger(__name__)
 
 
-async def rotate_tenant_key(uow: UnitOfWork, keyring: Keyring, suite: str = envelopes.X_WING) -> TenantKey:
-    """Make the tenant's next key version; its data keys follow in the background, then older versions are retired.
+async def rotate_tenant_key(uow: UnitOfWork, keyring: Keyring, suite: str | None = None) -> TenantKey:
+    """Make the tenant's next key version, of the same suite unless another is given; its data keys follow in the
+    background, then older versions are retired.
 
     Raises as `Keyring.create_tenant_key`.
     """
+    if suite is None:
+        await uow.lock(VERSIONS)  # before the key's row, as all who take both do
+        suite = (await keyring.lock_newest_tenant_key(uow)).suite
     tenant_key = await keyring.create_tenant_key(uow, suite)
     enqueue(uow, REWRAP, tenant_id=str(uow.tenant_id))
     return tenant_key
@@ -98,7 +101,7 @@ async def reseal_under_newest_root(services: Services) -> int:
 async def _rewrap_batch(database: Database, keyring: Keyring, tenant_id: UUID, refused: set[UUID]) -> int:
     """How many data keys were wrapped anew or refused, in one transaction; 0: none is left, or others hold the rest."""
     async with database.unit_of_work(tenant_id) as uow:
-        newest = await lock_newest_tenant_key(uow)
+        newest = await keyring.lock_newest_tenant_key(uow)
         older = (
             wrapped_keys()
             .where(DataKey.destroyed_at.is_(None), DataKey.tenant_key_id != newest.id, DataKey.id.not_in(refused))
@@ -113,7 +116,7 @@ async def _rewrap_batch(database: Database, keyring: Keyring, tenant_id: UUID, r
             except UnsealingFailed:
                 refused.add(row.id)
                 continue
-            wrapped = newest.wrap(tenant_id, row.purpose, key)
+            wrapped = newest.wrap(tenant_id, row.id, row.purpose, key)
             rewrapped.append({"id": row.id, "tenant_key_id": newest.id, "suite": newest.suite, "wrapped_key": wrapped})
         if rewrapped:
             await uow.session.execute(update(DataKey), rewrapped)

@@ -26,6 +26,7 @@ def upgrade() -> None:
     _let_data_keys_be_destroyed()
     for table in FILLED:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    _let_destroyed_keys_stay_destroyed()
     op.execute("ALTER TABLE signing_keys ADD COLUMN root_key text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE signing_keys ALTER COLUMN root_key DROP DEFAULT")
     op.execute(f"GRANT SELECT, UPDATE (sealed_private_key, root_key) ON signing_keys TO {DISPATCHER_ROLE}")
@@ -79,6 +80,23 @@ def _let_data_keys_be_destroyed() -> None:
     op.execute(f"REVOKE DELETE ON data_keys FROM {APPLICATION_ROLE}")
     op.execute(f"GRANT UPDATE (tenant_key_id, suite, wrapped_key, destroyed_at) ON data_keys TO {APPLICATION_ROLE}")
     let_dispatcher("data_keys", "SELECT (id, tenant_id, tenant_key_id, destroyed_at)")
+
+
+def _let_destroyed_keys_stay_destroyed() -> None:
+    """Whoever copied a key's row before it was destroyed can't write the copy back. Restoring a backup can."""
+    op.execute(
+        "CREATE FUNCTION refuse_destroyed_key() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'this key is destroyed' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+    )
+    for table in ("tenant_keys", "data_keys"):
+        op.execute(
+            f"CREATE TRIGGER stays_destroyed BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.destroyed_at IS NOT NULL)"
+            " EXECUTE FUNCTION refuse_destroyed_key()"
+        )
+    # Without the tag that only the holder of the root key makes. Those from before stay until they are wrapped anew.
+    op.execute(
+        "ALTER TABLE data_keys ADD CONSTRAINT ck_data_keys_tagged CHECK (octet_length(wrapped_key) <> 1168) NOT VALID"
+    )
 
 
 def _make_secrets() -> None:

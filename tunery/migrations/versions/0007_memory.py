@@ -2,7 +2,7 @@
 
 Shelves lie in a schema of their own that no role but the owner may use: all reading and writing goes through
 `memory_index`, under its policy. Making a shelf, and the index over its embeddings, is DDL; the dispatcher role may do
-just that, by two functions.
+just that, and empty one that nobody has any more, by three functions.
 """
 
 import sqlalchemy as sa
@@ -275,6 +275,18 @@ def _let_shelves_be_made() -> None:
                 format('shelf_%s_%s_%s', shelf, dimensions, md5(model)), format('shelf_%s', shelf),
                 dimensions, model, dimensions
             );
+        END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION memory_shelves.empty(shelf integer) RETURNS void
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '2s' AS $$
+        BEGIN
+            IF (shelf > 0) IS NOT TRUE THEN
+                RAISE EXCEPTION 'shelf %', shelf USING ERRCODE = 'invalid_parameter_value';
+            END IF;
+            EXECUTE format('TRUNCATE memory_shelves.%I', format('shelf_%s', shelf));
         END $$
         """
     )
