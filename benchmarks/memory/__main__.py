@@ -148,6 +148,8 @@ async def measure_all(installation: Installation, corpus: Corpus, everybody: Dat
                 felt = await feel(owner, corpus, [ours, shared[0], shared[2]])
                 say("neighbours were felt for")
     moves = await move_largest(corpus, everybody)
+    shelf = await owner.fetchval("SELECT max(shelf) FROM memory_stores")
+    await owner.execute(f"VACUUM ANALYZE memory_shelves.shelf_{shelf}")  # autovacuum would within the minute
     say("the largest tenant has a shelf of its own")
     own_shelf = [Tunery("tunery, own shelf", everybody), Tunery("tunery, own shelf, with words", everybody, terms=True)]
     await ask_all(corpus, min(ASSIGNMENTS), own_shelf, measured, asking=1)

@@ -123,10 +123,9 @@ async def add_rows(owner: asyncpg.Connection, tenants: int, tenant: int, vectors
     )
     await owner.executemany(
         "INSERT INTO memory_index (shelf, memory_id, embedding_model, subject_id, agent, kind, dimensions, embedding,"
-        " terms, narrow, valid_from, created_at, tenant_id)"
-        f" VALUES (0, $1, '{MODEL}', $1, 'helper', 'fact', {DIMENSIONS}, $2::text::halfvec, '{{}}/1000000000', true,"
-        " '2026-01-01', now(), $3)",
-        [(_memory_id(row), vector, owner_id) for row, owner_id, vector in more],
+        " terms, narrow, valid_from, created_at, tenant_id) VALUES (0, $1, $4, $1, 'helper', 'fact', $5,"
+        " $2::text::halfvec, '{}/1000000000', true, '2026-01-01', now(), $3)",
+        [(_memory_id(row), vector, owner_id, MODEL, DIMENSIONS) for row, owner_id, vector in more],
     )
     await owner.execute("VACUUM ANALYZE memory_shelves.shelf_0")
     await owner.execute("VACUUM ANALYZE shared")

@@ -120,6 +120,8 @@ async def test_only_what_holds_at_that_time_and_is_not_expired_is_found(indexed,
     assert await found(now - 2 * day) == {always, ended, ends, expires}
     assert await found(now + 2 * day) == {always, begins, expires}
     assert await found(BEGINNING - day) == set()
+    # What is expired is to be forgotten: not even who asks for an earlier time gets it.
+    assert await found(BEGINNING + day / 2) == {always, ended, ends, expires}
 
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         assert await revise_in_index(uow, await lock_store(uow), [ends], valid_to=now - day, expires_at=None) == 1
@@ -129,9 +131,10 @@ async def test_only_what_holds_at_that_time_and_is_not_expired_is_found(indexed,
 async def test_rare_words_count_more_than_common_ones(indexed, settle):
     tenant = await indexed()
     common, rare, absent = 11, -(2**62), 33
-    commons = [memory_id for _ in range(20) for memory_id in await tenant.add([None], terms=[common])]
+    commons = [memory_id for _ in range(10) for memory_id in await tenant.add([None], terms=[common])]
     [both] = await tenant.add([None], terms=[common, rare, rare])
     [only_rare] = await tenant.add([None], terms=[rare, 5])
+    commons += [memory_id for _ in range(10) for memory_id in await tenant.add([None], terms=[common])]
     await tenant.add([None] * 5, terms=[5])
     await settle(tenant)
     found = [

@@ -206,7 +206,7 @@ async def test_who_is_erased_while_they_chat_is_not_remembered(tenant: ServingTe
     await tenant.deploy(memory=True, base_model_name="tunery/tiny")
     await remember(tenant.services, tenant.id, [NewMemory(subject=ANNA, agent="shop", text="Anna likes lamps.")])
     chat = asyncio.create_task(tenant.openai.chat.completions.create(**ask("I like green lamps best.", user=ANNA)))
-    while not engine.asked:
+    while not engine.asked:  # noqa: ASYNC110 - the engine keeps no event
         await asyncio.sleep(0.01)
     async with tenant.database.unit_of_work(tenant.id) as uow:
         await erase_subject(uow, tenant.services.get(Keyring), ANNA, requested_by="key_1")

@@ -78,7 +78,7 @@ class ChatMemory:
             except NotFound:
                 log.debug("nothing is known of this person yet", agent=agent)
             except DomainError as error:
-                log.error("a chat goes on without memories", agent=agent, code=error.error_code, error=error.message)
+                log.warning("a chat goes on without memories", agent=agent, code=error.error_code, error=error.message)
                 problem = error.error_code
         return cls(services, tenant_id, agent, person, messages, began_with, found, problem)
 
