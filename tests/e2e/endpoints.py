@@ -25,7 +25,7 @@ PUBLIC = {"Query.baseModels", "Query.signingKeys", "Query.listings", "Query.list
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`kind` is what `send`'s id identifies (`core.ids`), a deployment by its name, a repository as namespace/name;
+    """`kind` is what `send`'s id identifies (`core.ids`), a deployment or a subject by its name, a repository as namespace/name;
     None: it takes no id.
     """
 
@@ -78,6 +78,11 @@ def _chat(caller: Caller, model: str) -> httpx.Response:
     return caller.http.post("/v1/chat/completions", json={"model": model, "messages": messages})
 
 
+def _of_subject(name: str, selection: str, more: str = "") -> Endpoint:
+    document = f"query($subject: String!) {{ {name}({more}subject: $subject) {{ {selection} }} }}"
+    return _graphql(f"Query.{name}", "subject", document, lambda subject: {"subject": subject})
+
+
 OFFER = {"title": "An adapter", "description": "For sale.", "licence": "mit", "price": 100}
 
 GRAPHQL: tuple[Endpoint, ...] = (
@@ -110,6 +115,10 @@ GRAPHQL: tuple[Endpoint, ...] = (
     _query("purchases", "nodes { id }"),
     _query("sales", "nodes { gross }"),
     _query("deployments", "nodes { id }"),
+    _of_subject("recall", "memories { score }", 'query: "lamps", '),
+    _of_subject("memories", "nodes { text }"),
+    _of_subject("conversations", "nodes { id }"),
+    _query("memoryStore", "search"),
     _mutation("createApiKey", "secret", None, lambda _id: {"name": "another"}),
     _mutation("revokeApiKey", "apiKey { id }", "API key", lambda identifier: {"id": identifier}),
     _mutation("rotateTenantKey", "tenantKey { version }", None, lambda _id: {}),
@@ -154,6 +163,18 @@ GRAPHQL: tuple[Endpoint, ...] = (
         " of a listing",
     ),
     _mutation("deleteDeployment", "deployment { id }", "deployment", lambda name: {"name": name}),
+    _mutation("setDeploymentMemory", "deployment { id }", "deployment", lambda name: {"name": name, "memory": True}),
+    _mutation(
+        "remember",
+        "memories { id }",
+        "conversation",
+        lambda identifier: {"items": [{"subject": "Ann", "text": "Likes lamps.", "conversationId": identifier}]},
+    ),
+    _mutation("forget", "count", "memory", lambda identifier: {"ids": [identifier]}),
+    _mutation("forget", "count", "subject", lambda name: {"subject": name}, " of a subject"),
+    _mutation("eraseSubject", "erasure { id }", "subject", lambda name: {"subject": name}),
+    _mutation("setMemorySearch", "memoryStore { search }", None, lambda _id: {"search": "open"}),
+    _mutation("eraseTenant", "erasure { id }", None, lambda _id: {"confirm": "another-organisation"}),
     Endpoint("Subscription.trainingJobEvents", "training job", _subscribe),
 )
 
@@ -167,6 +188,9 @@ REST: tuple[Endpoint, ...] = (
     _rest("GET", "/v1/models"),
     _rest("GET", "/v1/models/{id}", "deployment"),
     Endpoint("POST /v1/chat/completions", "deployment", _chat),
+    _rest("POST", "/v1/memories/import", content=b""),
+    _rest("GET", "/v1/memories/export"),
+    _rest("GET", "/v1/memories/export?subject={id}", "subject"),
     _rest("GET", "/hub/api/whoami-v2"),
     _rest("GET", "/hub/api/models/{id}", "repository"),
     _rest("GET", "/hub/api/models/{id}/auth-check", "repository"),
@@ -183,6 +207,8 @@ def unknown_id(kind: str | None) -> str:
     """Well formed, and nothing's."""
     if kind == "deployment":
         return f"nothing-{secrets.token_hex(4)}"
+    if kind == "subject":
+        return f"nobody {secrets.token_hex(4)}"
     if kind == "repository":
         return f"nobody-{secrets.token_hex(4)}/nothing"
     return "" if kind is None else ids.encode(kind, uuid7())

@@ -272,7 +272,24 @@ def known_ids(played: Played) -> dict[str | None, str]:
         "purchase": played.figures.purchase["id"],
         "deployment": "support",
         "repository": played.repository,
+        **known_memory(played.seller),
     }
+
+
+def known_memory(tenant: Tenant) -> dict[str | None, str]:
+    """What the tenant remembers of somebody."""
+    subject = "customer 12"
+    model = play.deploy(tenant.party, f"knows-{secrets.token_hex(4)}", baseModel=play.BASE_MODEL, memory=True)
+    message = {"role": "user", "content": "I like lamps of green glass."}
+    body = {"model": model, "user": subject, "messages": [message], "max_tokens": 4}
+    assert tenant.caller.http.post("/v1/chat/completions", json=body).json()["memory"]["remembered"]
+    found = tenant.caller.data(
+        "query($subject: String!) { memories(subject: $subject) { nodes { id } }"
+        " conversations(subject: $subject) { nodes { id } } }",
+        subject=subject,
+    )
+    memory, conversation = (found[kind]["nodes"][0]["id"] for kind in ("memories", "conversations"))
+    return {"subject": subject, "memory": memory, "conversation": conversation}
 
 
 @pytest.fixture

@@ -85,7 +85,9 @@ async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, 
     await furnish(services, neighbour, market)
     others = await everything(owner, neighbour)
     async with database.unit_of_work(tenant.tenant_id) as uow:
-        data_set_path = (await uow.session.scalars(select(DataSet.object_path).where(DataSet.name == "anna.jsonl"))).one()
+        data_set_path = (
+            await uow.session.scalars(select(DataSet.object_path).where(DataSet.name == "anna.jsonl"))
+        ).one()
         # Without their training, these jobs stand as they were made.
         await uow.session.execute(TrainingJob.__table__.update().values(status="succeeded"))
 

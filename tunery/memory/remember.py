@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy import select
+
 from tunery.core.clock import Clock
 from tunery.core.database import Database
 from tunery.core.errors import Unavailable
@@ -11,8 +13,8 @@ from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.embedding import Embedders, embed_what_goes
 from tunery.memory.keep import Embedded, Remembered, keep
+from tunery.memory.models import MemoryStore
 from tunery.memory.new_memory import NewMemory, check_memories
-from tunery.memory.stores import open_store
 from tunery.memory.subjects import ids_of_subjects
 from tunery.vault.keyring import Keyring
 
@@ -34,7 +36,7 @@ async def remember(
     checked = check_memories(items, services.get(Clock).now())
     database = services.get(Database)
     async with database.unit_of_work(tenant_id) as uow:
-        model = (await open_store(uow)).embedding_model
+        model = await uow.session.scalar(select(MemoryStore.embedding_model))
         began_with = await ids_of_subjects(uow, services.get(Keyring), {item.subject for item in checked})
     embedded = await _embed(services.get(Embedders), model, [item.text for item in checked], patience)
     async with database.unit_of_work(tenant_id) as uow:

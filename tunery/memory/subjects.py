@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import Conflict, InvalidInput, NotFound
 from tunery.memory.models import Subject
-from tunery.vault.keyring import KeyDestroyed, Keyring, generate_data_key
+from tunery.vault.keyring import KeyDestroyed, Keyring, OpenedKey, generate_data_key
 from tunery.vault.models import DataKey
 from tunery.vault.sealing import KEY_BYTES, place, seal_value, unseal_value
 
@@ -78,8 +78,10 @@ def check_text(given: str, *, field: str) -> str:
 async def find_subject(uow: UnitOfWork, keyring: Keyring, name: str, *, lock: bool = False) -> Subject:
     """The person of that name. With `lock`, nobody else remembers or forgets of them until the end. Raises NotFound."""
     check_name(name, field="subject")
-    [digest] = await _digests(uow, keyring, [name])
-    found = select(Subject).where(Subject.digest == digest)
+    known = await keyring.find_purpose_key(uow, NAMES_PURPOSE)
+    if known is None:
+        raise NotFound("subject", name, field="subject")
+    found = select(Subject).where(Subject.digest == _digest(known, name))
     subject = await uow.session.scalar(found.with_for_update(key_share=True) if lock else found)
     if subject is None:
         raise NotFound("subject", name, field="subject")
@@ -111,7 +113,10 @@ async def open_subjects(uow: UnitOfWork, keyring: Keyring, identifiers: Iterable
 
 async def ids_of_subjects(uow: UnitOfWork, keyring: Keyring, names: Collection[str]) -> dict[str, UUID]:
     """Whom these names name at the moment, by the names; for `find_or_make_subjects` later."""
-    by_digest = {digest: name for name, digest in zip(names, await _digests(uow, keyring, names), strict=True)}
+    known = await keyring.find_purpose_key(uow, NAMES_PURPOSE)
+    if known is None:
+        return {}
+    by_digest = {_digest(known, name): name for name in names}
     named = select(Subject.id, Subject.digest).where(Subject.digest.in_(by_digest), ~_IS_DESTROYED)
     return {by_digest[row.digest]: row.id for row in await uow.session.execute(named)}
 
@@ -125,7 +130,8 @@ async def find_or_make_subjects(
 
     All make who is missing first, then lock, both in the order of the digests: so nobody waits in a circle.
     """
-    by_name = dict(zip(names, await _digests(uow, keyring, list(names)), strict=True))
+    opened_names = await keyring.purpose_key(uow, NAMES_PURPOSE)
+    by_name = {name: _digest(opened_names, name) for name in names}
     by_digest = {digest: name for name, digest in by_name.items()}
     lock = select(Subject).where(Subject.digest.in_(by_digest)).order_by(Subject.digest)
     for _ in range(_ATTEMPTS):
@@ -212,7 +218,6 @@ async def new_ids(uow: UnitOfWork, count: int) -> list[UUID]:
     return list(rows)
 
 
-async def _digests(uow: UnitOfWork, keyring: Keyring, names: Iterable[str]) -> list[bytes]:
-    opened = await keyring.purpose_key(uow, NAMES_PURPOSE)
-    # However a keyboard writes an accented letter, it is the same name.
-    return [hmac_digest(opened.key, unicodedata.normalize("NFC", name).encode(), sha256) for name in names]
+def _digest(names_key: OpenedKey, name: str) -> bytes:
+    """However a keyboard writes an accented letter, it is the same name."""
+    return hmac_digest(names_key.key, unicodedata.normalize("NFC", name).encode(), sha256)

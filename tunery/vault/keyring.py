@@ -114,9 +114,7 @@ class Keyring:
 
     async def purpose_key(self, uow: UnitOfWork, purpose: str) -> OpenedKey:
         """The tenant's one living key for that purpose, made when it is first asked for. Raises as `open_data_key`."""
-        living = wrapped_keys().where(DataKey.purpose == purpose, DataKey.destroyed_at.is_(None))
-        row = (await uow.session.execute(living)).one_or_none()
-        while row is None:
+        while (known := await self.find_purpose_key(uow, purpose)) is None:
             key = generate_data_key()
             new = insert(DataKey).values(**await self._wrapped(uow, key, purpose))
             unless_made = new.on_conflict_do_nothing(
@@ -126,8 +124,13 @@ class Keyring:
             if identifier is not None:
                 return OpenedKey(identifier, key)
             # Another transaction has made it and committed meanwhile.
-            row = (await uow.session.execute(living)).one_or_none()
-        return OpenedKey(row.id, await self.open_wrapped(uow.tenant_id, WrappedKey(*row)))
+        return known
+
+    async def find_purpose_key(self, uow: UnitOfWork, purpose: str) -> OpenedKey | None:
+        """The tenant's living key for that purpose, None while there is none. Raises as `open_data_key`."""
+        living = wrapped_keys().where(DataKey.purpose == purpose, DataKey.destroyed_at.is_(None))
+        row = (await uow.session.execute(living)).one_or_none()
+        return None if row is None else OpenedKey(row.id, await self.open_wrapped(uow.tenant_id, WrappedKey(*row)))
 
     async def destroy_data_key(self, uow: UnitOfWork, identifier: UUID) -> DestroyedKey:
         """From the commit on, nobody can open what the key sealed. Its row stays. Raises NotFound and KeyDestroyed."""

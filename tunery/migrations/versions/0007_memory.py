@@ -139,9 +139,7 @@ def _make_memories() -> None:
         sa.Column("embedding_model", sa.Text(), nullable=True),
         _id(),
         _tenant_id(),
-        sa.CheckConstraint(
-            "kind IN ('fact', 'preference', 'episode', 'instruction')", name=op.f("ck_memories_kind")
-        ),
+        sa.CheckConstraint("kind IN ('fact', 'preference', 'episode', 'instruction')", name=op.f("ck_memories_kind")),
         sa.CheckConstraint("importance BETWEEN 0 AND 1", name=op.f("ck_memories_importance")),
         sa.CheckConstraint("source IN ('api', 'chat', 'import')", name=op.f("ck_memories_source")),
         sa.CheckConstraint("seen > 0", name=op.f("ck_memories_seen")),
