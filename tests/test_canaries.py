@@ -1,6 +1,7 @@
 """Whoever looks for something and finds nothing must be able to find it."""
 
 import base64
+import itertools
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ TEXT = f"My parcel {CANARIES.word()} goes to Harbour Street."
         *(base64.b64encode(bytes(before) + TEXT.encode()) for before in range(4)),
         base64.urlsafe_b64encode(TEXT.encode()),
     ],
+    ids=itertools.count(),  # the words are others in each process
 )
 def test_a_canary_is_found_however_it_is_carried(carried: bytes, tmp_path: Path) -> None:
     assert find_in(carried, CANARIES.mark)

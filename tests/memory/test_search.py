@@ -16,7 +16,8 @@ from tests.memory.indexed import BEGINNING, DIMENSIONS, MODEL, IndexedTenant, Po
 from tunery.core.database import Database
 from tunery.core.errors import InvalidInput
 from tunery.core.services import Services
-from tunery.memory import shelves
+from tunery.memory import search as search_module
+from tunery.memory import search_statement, shelves
 from tunery.memory.fusion import fuse
 from tunery.memory.index import clear_index, remove_from_index, remove_subject_from_index, revise_in_index
 from tunery.memory.search import search
@@ -97,6 +98,25 @@ async def test_there_are_always_as_many_as_asked_for(indexed, settle, filters):
                 assert set(found) <= set(matching)
                 nearest = await tenant.nearest(asked, 10, **filters)
                 assert tenant.similarities(asked, nearest) == tenant.best_similarities(asked, 10, matching)
+
+
+async def test_where_the_index_gives_up_everything_is_looked_at(indexed, services, monkeypatch):
+    tenant, points = await indexed(), Points(13)
+    [dense, far] = points.anywhere(2)
+    await tenant.add(points.around(dense, 500, spread=0.05))
+    matching = await tenant.add(points.around(far, 60), agent="rare")
+    await move_to_own_shelf(services, tenant)
+    # As among millions: the rows that the filter leaves are far beyond those that it is worth going through.
+    hasty = search_statement._SETTINGS.replace("'1000'", "'10'").replace(
+        "SELECT set_config", "SELECT set_config('hnsw.max_scan_tuples', '50', true), set_config", 1
+    )
+    monkeypatch.setattr(search_statement, "_SETTINGS", hasty)
+    runs = []
+    sound = search_module._run
+    monkeypatch.setattr(search_module, "_run", lambda *given: runs.append(given) or sound(*given))
+    nearest = await tenant.nearest(dense, 10, agent="rare")
+    assert tenant.similarities(dense, nearest) == tenant.best_similarities(dense, 10, matching)
+    assert len(runs) == 2
 
 
 async def test_only_what_holds_at_that_time_and_is_not_expired_is_found(indexed, settle, services):
