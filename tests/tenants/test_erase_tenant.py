@@ -88,6 +88,9 @@ async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, 
         data_set_path = (
             await uow.session.scalars(select(DataSet.object_path).where(DataSet.name == "anna.jsonl"))
         ).one()
+        # A lease that was lost before its files were promoted: nothing refers to them.
+        left_over = f"attempts/{versions['unlisted'].job_id}/1/adapter/adapter_model.safetensors"
+        await services.get(ObjectStorage).put(left_over, b"weights")
         # Without their training, these jobs stand as they were made.
         await uow.session.execute(TrainingJob.__table__.update().values(status="succeeded"))
 
@@ -128,7 +131,7 @@ async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, 
     assert "anna" not in text.lower()
     assert "owner@" not in text
     storage = services.get(ObjectStorage)
-    for path in (data_set_path, f"{versions['unlisted'].object_prefix}/adapter_config.json"):
+    for path in (data_set_path, left_over, f"{versions['unlisted'].object_prefix}/adapter_config.json"):
         with pytest.raises(FileNotFoundError):
             await storage.get(path)
     assert await storage.get(f"{versions['listed'].object_prefix}/adapter_config.json")

@@ -56,6 +56,10 @@ class ObjectStorage:
         if self._folder is not None:
             await asyncio.to_thread(_sync, self._folder / path)
 
+    async def list(self, prefix: str) -> list[str]:
+        """The paths of all objects below a path."""
+        return [found["path"] async for batch in obstore.list(self._store, prefix=prefix) for found in batch]
+
     async def delete(self, path: str) -> None:
         await obstore.delete_async(self._store, path)
 

@@ -22,6 +22,7 @@ from tunery.vault.sealing import Sealer, unseal_stream
 
 LONGEST_NAME = 255
 DELETE_OBJECT = "training.delete_object"
+DELETE_ATTEMPTS = "training.delete_attempts"
 DATA_SETS = "data-sets/"
 """What the paths of data sets, which are what their keys are for, begin with."""
 
