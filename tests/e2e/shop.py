@@ -59,6 +59,7 @@ def play_whole_path(installation: Installation, folder: Path) -> Played:
         ("buyer", buyer, ADAPTER_MODEL, "adapter"),
     ):
         figures.answers[name], figures.chat_tokens[side] = play.ask(tenant.party, model, played.questions, lambda: None)
+    play.remember_customer(figures, buyer.party)
     played.files = play.download(buyer.party, played.repository, figures.version["revision"], folder / "buyer")
     figures.signature_problem = play.signature_problem(buyer.party, played.files, figures.version["digest"])
     figures.reloaded_by_peft = play.reloads_with_peft(

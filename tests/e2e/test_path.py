@@ -57,7 +57,8 @@ def test_the_openai_client_lists_streams_and_waits_and_each_token_is_billed_once
     before = play.account(played.buyer.party)
     with installation.openai(played.buyer.api_key) as client:
         models = list(client.models.list())
-        assert [(model.id, model.owned_by) for model in models] == [(ADAPTER_MODEL, played.seller.party.slug)]
+        seller = played.seller.party.slug
+        assert [(model.id, model.owned_by) for model in models] == [(ADAPTER_MODEL, seller), ("concierge", seller)]
         assert client.models.retrieve(ADAPTER_MODEL).id == ADAPTER_MODEL
         question: dict[str, Any] = {
             "model": ADAPTER_MODEL,

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import mul
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -374,9 +375,9 @@ async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
 ):
     tenant, neighbour = await indexed(), await indexed()
     points = Points(12)
-    [mine, theirs] = points.anywhere(2)
-    elsewhere = [-at for at in theirs]
-    own = points.around(mine, 300)
+    [theirs] = points.anywhere(1)
+    elsewhere = [one for one in points.anywhere(3 * DENSE) if sum(map(mul, one, theirs)) < 0][:DENSE]
+    own = points.anywhere(300)
     await tenant.add(own, terms=[1])
 
     async def keep_shared(tenant_id: UUID, vectors: list[Any]) -> None:
@@ -398,12 +399,12 @@ async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
     for _ in range(5):  # of a table that is all one tenant's, PostgreSQL would read the whole
         await (await indexed()).add(points.anywhere(400))
     work = {}
-    for name, centre in {"empty": elsewhere, "dense": theirs}.items():
-        vectors = points.around(centre, DENSE, spread=0.1)
+    for name, vectors in {"empty": elsewhere, "dense": points.around(theirs, DENSE, spread=0.1)}.items():
         async with services.get(Database).unit_of_work(neighbour.tenant_id) as uow:
             await clear_index(uow, await lock_store(uow))
         await neighbour.add(vectors, terms=[1])
         await keep_shared(neighbour.tenant_id, vectors)
+        await owner.execute(f"REINDEX TABLE {shared_hnsw}")
         for table in ("memory_shelves.shelf_0", shared_hnsw):
             await vacuum(owner, table)
         plan = await tenant.explain(theirs, terms=[1])

@@ -211,6 +211,19 @@ def erase_customer(party: Party) -> str | None:
     return None if is_complete else f"it certifies {certificate['destroyed']}, {certificate['deleted']}"
 
 
+def remember_customer(figures: Figures, buyer: Party) -> None:
+    """A customer tells something, it is known when they ask, and it is gone when they are erased."""
+    concierge = deploy(buyer, "concierge", listingId=figures.listing["id"], memory=True)
+    for said in (CUSTOMER_SAID, CUSTOMER_ASKS, None, CUSTOMER_ASKS):
+        if said is None:
+            figures.erasure_problem = erase_customer(buyer)
+            continue
+        used, tokens = chat_with_memory(buyer, concierge, said)
+        figures.remembered.append(used)
+        for meter, count in tokens.items():
+            figures.chat_tokens["buyer"][meter] += count
+
+
 def is_refused(stranger: Party, repository: str, folder: Path) -> bool:
     """Whether a download without a purchase ends with 403 and GatedRepo."""
     from huggingface_hub.errors import GatedRepoError

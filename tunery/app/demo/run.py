@@ -107,7 +107,7 @@ def _play(
         _train(figures, seller, spec, progress)
         _sell(figures, seller, buyer, folder, progress)
         _serve(figures, seller, buyer, questions, progress)
-        _step(progress, "remembering a customer, erasing them", lambda: _remember(figures, buyer))
+        _step(progress, "remembering a customer, erasing them", lambda: play.remember_customer(figures, buyer))
         repository = f"{seller.slug}/{figures.listing['name']}"
         files = _step(
             progress,
@@ -167,19 +167,6 @@ def _serve(figures: Figures, seller: Party, buyer: Party, questions: list[Questi
             questions,
             lambda task=task: progress.advance(task),  # type: ignore[misc]
         )
-
-
-def _remember(figures: Figures, buyer: Party) -> None:
-    """A customer tells something, it is known when they ask, and it is gone when they are erased."""
-    concierge = play.deploy(buyer, "concierge", listingId=figures.listing["id"], memory=True)
-    for said in (play.CUSTOMER_SAID, play.CUSTOMER_ASKS, None, play.CUSTOMER_ASKS):
-        if said is None:
-            figures.erasure_problem = play.erase_customer(buyer)
-            continue
-        used, tokens = play.chat_with_memory(buyer, concierge, said)
-        figures.remembered.append(used)
-        for meter, count in tokens.items():
-            figures.chat_tokens["buyer"][meter] += count
 
 
 def _step(progress: Progress, description: str, work: Callable[[], Any]) -> Any:
