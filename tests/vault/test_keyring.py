@@ -281,7 +281,7 @@ async def test_a_data_key_that_somebody_else_wrapped_does_not_open(services: Ser
         info = data_key_info(tenant.tenant_id, target.version, "totp")
         planted = envelopes.wrap(target.suite, bytes(32), target.public_key, info)
     values = {"tenant_key_id": target.id, "suite": target.suite, "purpose": "totp", "fingerprint": ""}
-    with pytest.raises(IntegrityError, match="ck_data_keys_tagged"):
+    with pytest.raises(IntegrityError, match="this key has no tag"):
         async with database.unit_of_work(tenant.tenant_id) as uow:
             await uow.session.execute(insert(DataKey).values(**values, wrapped_key=planted, created_at=uow.now()))
     async with database.unit_of_work(tenant.tenant_id) as uow:

@@ -51,7 +51,6 @@ class DataKey(Identified, TenantOwned, Table):
         ),
         Index("ix_data_keys_wrapped", "tenant_id", "tenant_key_id", postgresql_where=text("destroyed_at IS NULL")),
         CheckConstraint("(wrapped_key IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),
-        CheckConstraint("octet_length(wrapped_key) <> 1168", name="tagged"),
     )
 
     tenant_key_id: Mapped[UUID]

@@ -95,7 +95,13 @@ def _let_destroyed_keys_stay_destroyed() -> None:
         )
     # Without the tag that only the holder of the root key makes. Those from before stay until they are wrapped anew.
     op.execute(
-        "ALTER TABLE data_keys ADD CONSTRAINT ck_data_keys_tagged CHECK (octet_length(wrapped_key) <> 1168) NOT VALID"
+        "CREATE FUNCTION refuse_untagged_key() RETURNS trigger LANGUAGE plpgsql AS $$"
+        " BEGIN RAISE EXCEPTION 'this key has no tag' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER is_tagged BEFORE INSERT OR UPDATE OF wrapped_key ON data_keys FOR EACH ROW"
+        f" WHEN (octet_length(NEW.wrapped_key) = 1168 AND current_user = '{APPLICATION_ROLE}')"
+        " EXECUTE FUNCTION refuse_untagged_key()"
     )
 
 
