@@ -30,6 +30,12 @@ def advice(status: KeysStatus) -> list[tuple[str, bool]]:
     return [(key.advice.split(":")[0], key.may_be_removed) for key in status.root_keys]
 
 
+@pytest.fixture(autouse=True)
+async def every_row_names_its_root_key(services: Services):
+    """Whatever other tests of this process left."""
+    await reseal_under_newest_root(services)
+
+
 async def store(services: Services, tenant_id, key: bytes):
     async with services.get(Database).unit_of_work(tenant_id) as uow:
         return (await services.get(Keyring).store_data_key(uow, key, purpose="test")).id

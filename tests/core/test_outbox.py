@@ -15,8 +15,11 @@ QUEUE = "tunery:test"
 
 
 @pytest.fixture
-async def redis(services: Services):
+async def redis(services: Services, owner):
+    """With nothing handed over yet, nor waiting for that."""
+    await owner.execute("DELETE FROM outbox")
     redis = services.get(ArqRedis)
+    await redis.flushdb()
     yield redis
     await redis.flushdb()
 

@@ -90,16 +90,16 @@ async def test_a_sealed_search_takes_a_subject(services, tenant, embeddings):
     assert refused.value.field == "subject"
 
 
-async def test_a_sealed_search_opens_so_many_and_no_more(services, tenant, embeddings, monkeypatch):
-    monkeypatch.setattr(sealed_search, "MOST_OPENED", 3)
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+async def test_a_sealed_search_opens_all_a_page_at_a_time(services, tenant, embeddings, monkeypatch, at_once: int):
     await seal(services, tenant)
-    await all_said(services, tenant, "one", "two", agent="sales")
-    await all_said(services, tenant, "three")
-    assert len(await recalled(services, tenant, "number")) == 3
-    await said(services, tenant, "four")
-    with pytest.raises(InvalidInput, match="narrow it by agent or kinds"):
-        await recalled(services, tenant, "number")
-    assert set(await recalled(services, tenant, "number", agent="sales")) == {"one", "two"}
+    for number in ("one dog", "two cats", "three dogs", "four birds", "five fish"):
+        await said(services, tenant, f"has {number}")
+    whole = [await recall(services, tenant.tenant_id, query, subject="anna") for query in ("a dog", "birds", "x")]
+    monkeypatch.setattr(sealed_search, "OPENED_AT_ONCE", at_once)
+    paged = [await recall(services, tenant.tenant_id, query, subject="anna") for query in ("a dog", "birds", "x")]
+    assert paged == whole
+    assert all(len(found.memories) == 5 for found in paged)
 
 
 async def test_a_sealed_embedding_that_was_moved_does_not_open(services, tenant, owner, embeddings):

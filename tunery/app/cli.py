@@ -161,6 +161,18 @@ def restore(
 
 
 @app.command()
+def erasures(
+    tenant: Annotated[str, typer.Argument(help="the organisation's id, as its certificates name it")],
+    data_dir: DataDir = Path("data"),
+) -> None:
+    """Print an organisation's certificates of erasure, one in each line, for `tunery verify`."""
+    from tunery.app.erasures import run_erasures
+
+    for line in run_erasures(load_settings(), data_dir, tenant):
+        typer.echo(line)
+
+
+@app.command()
 def verify(
     path: Annotated[Path, typer.Argument(help="an adapter's folder, or a file of erasure certificates")],
     key: Annotated[list[str], typer.Option(help="public key you trust: base64, or a file with it; may be repeated")],

@@ -1,14 +1,20 @@
 """The instance that a command speaks of: its own settings, completed by those of a running `tunery up`."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunery.app.embedded.data_folder import read_runtime
+from tunery.app.embedded.errors import CannotStart
 from tunery.app.settings import Settings
+from tunery.core.database import is_unavailable
 
 STRIPE = {"stripe_secret_key", "stripe_webhook_secret", "stripe_api_base"}
 ROOT_KEY = {"root_key", "root_key_file"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,3 +41,15 @@ def find_instance(settings: Settings, data_dir: Path) -> Instance:
     completed = {name: value for name, value in running.items() if name not in own}
     merged = Settings(_env_file=None, **(settings.model_dump(include=given) | completed))  # type: ignore[call-arg]
     return Instance(merged, given, set(runtime["embedded"]) - own, runtime["base_url"])
+
+
+def ask(question: Coroutine[Any, Any, T], data_dir: Path) -> T:
+    """What the instance's database answers. Raises CannotStart without settings or database."""
+    try:
+        return asyncio.run(question)
+    except (ValueError, OSError) as error:
+        raise CannotStart(f"{error}\n`tunery up` in {data_dir} has all of them while it runs") from None
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        raise CannotStart(f"PostgreSQL does not answer: {error}") from error

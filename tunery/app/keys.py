@@ -1,6 +1,5 @@
 """`tunery keys`: what root keys and tenants' keys are used for, and a new root key for the data folder."""
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from rich.table import Table
 from tunery.app.database_urls import role_url
 from tunery.app.embedded.data_folder import add_root_key, root_key_file_of
 from tunery.app.embedded.errors import CannotStart
-from tunery.app.instance import find_instance
+from tunery.app.instance import ask, find_instance
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database, is_unavailable
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database
 from tunery.vault.inventory import RootKeyUse, VersionUse, count_by_root_key, count_by_version
 from tunery.vault.root_keys import UNNAMED, RootKeys
 
@@ -77,14 +76,7 @@ def _states(keys: RootKeys, uses: list[RootKeyUse], *, has_installation_secret: 
 
 def run_keys_status(settings: Settings, data_dir: Path) -> None:
     """The command. Raises CannotStart without settings or database."""
-    try:
-        status = asyncio.run(examine_keys(find_instance(settings, data_dir).settings, data_dir))
-    except (ValueError, OSError) as error:
-        raise CannotStart(f"{error}\n`tunery up` in {data_dir} has all of them while it runs") from None
-    except Exception as error:
-        if not is_unavailable(error):
-            raise
-        raise CannotStart(f"PostgreSQL does not answer: {error}") from error
+    status = ask(examine_keys(find_instance(settings, data_dir).settings, data_dir), data_dir)
     console = Console(highlight=False, soft_wrap=True)
     table = Table("root key", "tenants' keys", "signing keys", "", box=None, padding=(0, 2, 0, 0))
     for key in status.root_keys:

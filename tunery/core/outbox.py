@@ -52,10 +52,16 @@ class OutboxMessage(Identified, Table):
     last_error: Mapped[str | None]
 
 
-def enqueue(uow: UnitOfWork, task: str, *, queue: str = WORKER_QUEUE, **arguments: str | int) -> None:
-    """Run `task` after this unit of work has committed. Arguments are ids and small numbers, never data."""
+def enqueue(
+    uow: UnitOfWork, task: str, *, queue: str = WORKER_QUEUE, delay: timedelta = timedelta(), **arguments: str | int
+) -> None:
+    """Run `task` after this unit of work has committed, and so much later. Arguments are ids and small numbers, never
+    data.
+    """
     now = uow.now()
-    uow.session.add(OutboxMessage(task=task, queue=queue, arguments=arguments, created_at=now, available_at=now))
+    uow.session.add(
+        OutboxMessage(task=task, queue=queue, arguments=arguments, created_at=now, available_at=now + delay)
+    )
 
 
 async def relay_due(database: Database, redis: ArqRedis) -> int:

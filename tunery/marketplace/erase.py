@@ -1,20 +1,27 @@
 """What this room lets go of when its tenant is erased."""
 
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select, update
 
-from tunery.core.database import UnitOfWork
+from tunery.core.database import Database, UnitOfWork
 from tunery.core.outbox import enqueue
-from tunery.marketplace.models import Listing, ListingVersion, Seller
+from tunery.core.services import Services
+from tunery.marketplace.models import Listing, ListingVersion, Sale, Seller
 from tunery.tenants.erase import ERASED, TenantErased
 from tunery.training.data_sets import DELETE_ATTEMPTS, DELETE_OBJECT
 from tunery.training.models import AdapterVersion, TrainingJob
 
+DELETE_UNSOLD: Final = "marketplace.delete_unsold"
+PAID_BY: Final = timedelta(days=30)
+"""By when whoever ordered before the erasure has paid: a checkout page lives for a day, but a bank takes its time."""
+
 
 async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
     """Listings leave the market. Adapters that were never listed go with their files: what they learned is the
-    tenant's. Listed ones stay, for somebody may have bought them, or be paying.
+    tenant's. Listed ones stay as long as somebody may be paying for them, and for good if somebody did.
     """
     published = update(Listing).where(Listing.tenant_id == uow.tenant_id, Listing.status == "published")
     withdrawn = await uow.session.scalars(published.values(status="withdrawn").returning(Listing.id))
@@ -33,3 +40,15 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
         event.deleted["adapter versions"] += 1
     for job_id in await uow.session.scalars(select(TrainingJob.id)):
         enqueue(uow, DELETE_ATTEMPTS, job_id=str(job_id), keep=kept.get(job_id, ""))
+    if kept:
+        enqueue(uow, DELETE_UNSOLD, delay=PAID_BY, tenant_id=str(uow.tenant_id))
+
+
+async def delete_unsold(services: Services, tenant_id: str) -> None:
+    """Delete the files of an erased seller's adapters that nobody has bought."""
+    async with services.get(Database).unit_of_work(UUID(tenant_id)) as uow:
+        sold = select(Sale.listing_id)
+        unsold = select(ListingVersion).where(ListingVersion.listing_id.not_in(sold))
+        for version in await uow.session.scalars(unsold):
+            for file in version.files:
+                enqueue(uow, DELETE_OBJECT, path=f"{version.object_prefix}/{file['path']}")

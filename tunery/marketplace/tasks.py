@@ -10,6 +10,7 @@ from tunery.core.money import Money
 from tunery.core.outbox import Task
 from tunery.core.services import Services
 from tunery.marketplace.entitle import RECORD_SALE
+from tunery.marketplace.erase import DELETE_UNSOLD, delete_unsold
 from tunery.marketplace.models import Purchase, Sale
 
 
@@ -43,4 +44,4 @@ async def record_sale(services: Services, purchase_id: str, buyer_id: str) -> No
         await credit(uow, account="earnings", kind="sale", source=f"purchase:{purchase.id}", amount=amount)
 
 
-TASKS: dict[str, Task] = {RECORD_SALE: record_sale}
+TASKS: dict[str, Task] = {RECORD_SALE: record_sale, DELETE_UNSOLD: delete_unsold}

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Select, and_, null, or_, select
+from sqlalchemy import ColumnElement, Select, and_, null, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from tunery.core.database import UnitOfWork
@@ -19,8 +19,8 @@ from tunery.memory.contents import open_embedding
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.subjects import OpenedSubject
 
-MOST_OPENED: Final = 5_000
-"""Memories that one search opens."""
+MOST_COMPARED: Final = 5_000
+"""Of a subject's memories, with a new one: the newest."""
 
 Vector = npt.NDArray[np.float32]
 
@@ -29,6 +29,7 @@ class Kept(NamedTuple):
     """What of a memory is opened to be compared."""
 
     id: UUID
+    created_at: datetime
     valid_from: datetime
     valid_to: datetime | None
     sealed_embedding: bytes | None
@@ -53,10 +54,13 @@ async def load_living(
     agent: str | None,
     kinds: Collection[str],
     as_of: datetime | None = None,
-    limit: int = MOST_OPENED,
+    before: Kept | None = None,
+    limit: int = MOST_COMPARED,
     contents: bool = False,
 ) -> list[Kept]:
-    """A subject's memories that are neither merged nor expired, the newest first; with `as_of` those that held then."""
+    """A subject's memories that are neither merged nor expired, the newest first; with `as_of` those that held then,
+    with `before` those that follow it.
+    """
     query = _chosen(uow, store, contents=contents).where(Memory.subject_id == subject_id, Memory.merged_into.is_(None))
     query = query.where(is_unexpired(uow.now()))
     if agent is not None:
@@ -65,6 +69,8 @@ async def load_living(
         query = query.where(Memory.kind.in_(kinds))
     if as_of is not None:
         query = query.where(Memory.valid_from <= as_of, or_(Memory.valid_to.is_(None), Memory.valid_to > as_of))
+    if before is not None:
+        query = query.where(tuple_(Memory.created_at, Memory.id) < (before.created_at, before.id))
     rows = await uow.session.execute(query.order_by(Memory.created_at.desc(), Memory.id.desc()).limit(limit))
     return [Kept(*row) for row in rows]
 
@@ -87,6 +93,7 @@ def _chosen(uow: UnitOfWork, store: MemoryStore, *, contents: bool) -> Select[An
     """The columns of Kept."""
     columns: list[ColumnElement[Any] | InstrumentedAttribute[Any]] = [
         Memory.id,
+        Memory.created_at,
         Memory.valid_from,
         Memory.valid_to,
         Memory.sealed_embedding,
