@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from benchmarks.memory.vectors import DIMENSIONS, Matrix
 from tunery.app.settings import Settings
@@ -15,6 +15,7 @@ from tunery.memory.embedding import Embedders
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.recall import recall
 from tunery.memory.remember import remember
+from tunery.memory.switch import move_memories, set_search
 from tunery.tenants.sign_up import sign_up
 from tunery.vault.envelopes import X_WING, generate_key_pair, unwrap, wrap
 from tunery.vault.keyring import Keyring
@@ -53,8 +54,10 @@ def sealing(repeat: int) -> dict[str, float]:
     }
 
 
-async def whole_recall(settings: Settings, database: Database, vectors: Matrix, count: int) -> list[float]:
-    """Seconds of recalls: of one person, ten memories that are opened, the embedding model left out."""
+async def whole_recalls(settings: Settings, database: Database, vectors: Matrix, count: int) -> dict[str, list[float]]:
+    """Seconds of recalls: of one person who has a thousand memories, ten that are opened, the embedding model left out;
+    the same where the search is sealed.
+    """
     services = Services()
     services.add(Clock, SystemClock())
     services.add(Database, database)
@@ -69,6 +72,15 @@ async def whole_recall(settings: Settings, database: Database, vectors: Matrix, 
     for first in range(0, MEMORIES, AT_ONCE):
         items = [NewMemory(subject="anna", text=text) for text in texts[first : first + AT_ONCE]]
         await remember(services, tenant_id, items)
+    whole = {f"a whole recall, {OPENED} opened": await _recalls(services, tenant_id, count)}
+    async with database.unit_of_work(tenant_id) as uow:
+        await set_search(uow, "sealed")
+    await move_memories(services, tenant_id)
+    whole[f"the same, sealed search of {MEMORIES:,}"] = await _recalls(services, tenant_id, count // 5)
+    return whole
+
+
+async def _recalls(services: Services, tenant_id: UUID, count: int) -> list[float]:
     seconds = []
     for number in range(count):
         began = time.perf_counter()

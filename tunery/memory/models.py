@@ -42,7 +42,7 @@ class MemoryStore(Table):
     the API's process.
     """
     language: Mapped[str] = mapped_column(server_default="english")
-    """Whose words are stemmed and which are left out, as snowballstemmer names it."""
+    """Whose words are stemmed and which are left out, as Snowball names it."""
     embedding_model: Mapped[str | None]
     """What recall searches now. None until the first memory is embedded."""
     dimensions: Mapped[int | None] = mapped_column(SmallInteger)

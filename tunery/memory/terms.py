@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-import snowballstemmer
+import Stemmer
 
-LANGUAGES: Final = frozenset(snowballstemmer.algorithms()) - {"porter", "dutch_porter"}
+LANGUAGES: Final = frozenset(Stemmer.algorithms()) - {"porter", "dutch_porter"}
 
 _WORD: Final = re.compile(r"\w+")
 _LONGEST: Final = 64
@@ -41,7 +41,7 @@ class _Stemmers(threading.local):
     """Each thread's own: they hold the word that they work on."""
 
     def __init__(self) -> None:
-        self.find = cache(snowballstemmer.stemmer)
+        self.find = cache(Stemmer.Stemmer)
 
 
 _STEMMERS: Final = _Stemmers()
