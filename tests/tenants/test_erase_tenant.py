@@ -1,7 +1,10 @@
 """The end of an organisation, through the API."""
 
+import asyncio
 import json
 import secrets
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -18,6 +21,8 @@ from tunery.core.outbox import OutboxMessage, run_task
 from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
+from tunery.marketplace.erase import PAID_BY
+from tunery.marketplace.models import Sale
 from tunery.memory.conversations import Message, NewConversation, store_conversation
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.recall import recall
@@ -28,6 +33,7 @@ from tunery.training.data_sets import store_data_set
 from tunery.training.models import AdapterVersion, DataSet, TrainingJob
 from tunery.vault.keyring import Keyring
 from tunery.vault.models import DataKey, SigningKey
+from tunery.vault.secrets import keep_secret
 
 PERSON = "anna@example.com"
 SELECTION = "erasure { number certificate signature }"
@@ -48,11 +54,15 @@ async def furnish(services: Services, tenant: SignedUpTenant, market: Market) ->
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         said = NewConversation(subject=PERSON, messages=[Message("user", "Hello!")])
         await store_conversation(uow, services.get(Keyring), said)
-    listed, unlisted = await market.train(tenant, "listed"), await market.train(tenant, "unlisted")
+        await keep_secret(uow, services.get(Keyring), "webhook", b"a secret")
+    listed, unlisted, sold = [await market.train(tenant, name) for name in ("listed", "unlisted", "sold")]
     await market.publish(tenant, listed)
+    listing_id = (await market.publish(tenant, sold)).id
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
         await create_deployment(uow, name="shop", adapter_version_id=listed.id)
-    return {"listed": listed, "unlisted": unlisted}
+        bought = {"purchase_id": uuid4(), "listing_id": listing_id, "gross": 1000, "fee": 100, "net": 900}
+        uow.session.add(Sale(**bought, currency="usd", created_at=uow.now()))
+    return {"listed": listed, "unlisted": unlisted, "sold": sold}
 
 
 async def everything(owner: asyncpg.Connection, tenant: SignedUpTenant) -> dict[str, list[str]]:
@@ -69,20 +79,44 @@ async def everything(owner: asyncpg.Connection, tenant: SignedUpTenant) -> dict[
 
 
 async def run_tasks(services: Services, tenant: SignedUpTenant) -> None:
-    async with services.get(Database).dispatch() as uow:
-        due = select(OutboxMessage.id).where(
-            OutboxMessage.tenant_id == tenant.tenant_id, OutboxMessage.handled_at.is_(None)
-        )
-        found = list(await uow.session.scalars(due))
-    for identifier in found:
-        await run_task(services, WORKER_TASKS, identifier)
+    """Those that are due, each once, and what comes of them."""
+    ran: set[UUID] = set()
+    while True:
+        async with services.get(Database).dispatch() as uow:
+            due = select(OutboxMessage.id).where(
+                OutboxMessage.tenant_id == tenant.tenant_id,
+                OutboxMessage.handled_at.is_(None),
+                OutboxMessage.available_at <= uow.now(),
+            )
+            found = set(await uow.session.scalars(due)) - ran
+        if not found:
+            return
+        for identifier in found:
+            await run_task(services, WORKER_TASKS, identifier)
+        ran |= found
 
 
-async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, sign_up, owner, tmp_path):
+async def assert_proved(database: Database, erasure: dict, before: dict[str, list[str]], file: Path) -> None:
+    """By a certificate that verifies, and says of each table what was there."""
+    async with database.unit_of_work() as uow:
+        keys = [key.public_key for key in await uow.session.scalars(select(SigningKey))]
+    line = json.dumps({key: erasure[key] for key in ("certificate", "signature")})
+    await asyncio.to_thread(file.write_text, line)
+    verify_certificates(file, TrustedKeys(keys))
+    certificate = json.loads(erasure["certificate"])
+    assert (certificate["scope"], certificate["subject"]) == ("tenant", None)
+    assert {key["kind"] for key in certificate["destroyed"]} == {"tenant key", "data key"}
+    assert certificate["deleted"]["memories"] == certificate["deleted"]["conversations"] == 1
+    assert certificate["ended"].pop("adapter_versions") == 1  # those that were listed stay
+    for table, rows in {**certificate["deleted"], **certificate["ended"]}.items():
+        assert len(before[table]) == rows, table
+
+
+async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, sign_up, owner, clock, tmp_path):
     tenant, neighbour = await sign_up(), await sign_up()
     market, database = Market(services, None, "", sign_up), services.get(Database)
     versions = await furnish(services, tenant, market)
-    await furnish(services, neighbour, market)
+    versions_of_others = await furnish(services, neighbour, market)
     others = await everything(owner, neighbour)
     async with database.unit_of_work(tenant.tenant_id) as uow:
         data_set_path = (
@@ -94,22 +128,13 @@ async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, 
         # Without their training, these jobs stand as they were made.
         await uow.session.execute(TrainingJob.__table__.update().values(status="succeeded"))
 
+    before = await everything(owner, tenant)
     answer = await api.mutate("eraseTenant", SELECTION, tenant, confirm=tenant.slug)
     assert answer["userErrors"] == []
     await run_tasks(services, tenant)
 
     # It is proved,
-    async with database.unit_of_work() as uow:
-        keys = [key.public_key for key in await uow.session.scalars(select(SigningKey))]
-    certificate = json.loads(answer["erasure"]["certificate"])
-    line = json.dumps({key: answer["erasure"][key] for key in ("certificate", "signature")}).encode()
-    (tmp_path / "certificates.ndjson").write_bytes(line)
-    verify_certificates(tmp_path / "certificates.ndjson", TrustedKeys(keys))
-    assert (certificate["scope"], certificate["subject"]) == ("tenant", None)
-    assert {key["kind"] for key in certificate["destroyed"]} == {"tenant key", "data key"}
-    assert certificate["deleted"]["memories"] == certificate["deleted"]["conversations"] == 1
-    assert certificate["deleted"]["data sets"] >= 1
-    assert certificate["deleted"]["adapter versions"] == certificate["deleted"]["listings"] == 1
+    await assert_proved(database, answer["erasure"], before, tmp_path / "certificates.ndjson")
 
     # no key opens,
     with pytest.raises(Unauthenticated, match="revoked"):
@@ -134,9 +159,20 @@ async def test_nothing_of_it_can_be_read_any_more(services: Services, api: Api, 
     for path in (data_set_path, left_over, f"{versions['unlisted'].object_prefix}/adapter_config.json"):
         with pytest.raises(FileNotFoundError):
             await storage.get(path)
-    assert await storage.get(f"{versions['listed'].object_prefix}/adapter_config.json")
+    for kept in ("listed", "sold"):
+        assert await storage.get(f"{versions[kept].object_prefix}/adapter_config.json")
+    assert left["secrets"] == []
+
+    # What nobody has bought a month later, nobody will.
+    clock.travel(PAID_BY)
+    await run_tasks(services, tenant)
+    with pytest.raises(FileNotFoundError):
+        await storage.get(f"{versions['listed'].object_prefix}/adapter_config.json")
+    assert await storage.get(f"{versions['sold'].object_prefix}/adapter_config.json")
 
     assert await everything(owner, neighbour) == others
+    for version in versions_of_others.values():
+        assert await storage.get(f"{version.object_prefix}/adapter_config.json")
 
 
 @pytest.mark.parametrize("confirm", ["", "another-shop", "{slug} "])

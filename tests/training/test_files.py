@@ -3,7 +3,12 @@
 import pytest
 
 from tests.training.shop import ROWS, jsonl
+from tunery.core import ids
+from tunery.core.database import Database
 from tunery.core.services import Services
+from tunery.core.storage import ObjectStorage
+from tunery.training.models import DataSet
+from tunery.vault.sealing import CHUNK
 
 
 async def upload(api, tenant, content: bytes, name: str = "shop.jsonl", **fields: str):
@@ -35,6 +40,34 @@ async def test_files_are_uploaded_listed_read_and_deleted(api, sign_up):
     assert (await api.client.delete(path, headers=tenant.headers)).json()["deleted"]
     for request in (api.client.get(path, headers=tenant.headers), api.client.delete(path, headers=tenant.headers)):
         assert (await request).status_code == 404
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed at the end", "extended", "of another"])
+async def test_of_a_damaged_data_set_nothing_is_delivered(api, services: Services, sign_up, damage: str):
+    """Not even its beginning, which is whole: it has several chunks."""
+    tenant = await sign_up()
+    content = jsonl(2000)
+    made, other = [(await upload(api, tenant, content)).json()["id"] for _ in range(2)]
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        path, path_of_other = [
+            (await uow.session.get_one(DataSet, ids.decode("data set", identifier))).object_path
+            for identifier in (made, other)
+        ]
+    storage = services.get(ObjectStorage)
+    sealed = await storage.get(path)
+    assert len(sealed) > 3 * CHUNK
+    damaged = {
+        "truncated": sealed[: 2 * CHUNK + 100],
+        "changed at the end": sealed[:-1] + bytes([sealed[-1] ^ 1]),
+        "extended": sealed + b"x",
+        "of another": await storage.get(path_of_other),
+    }
+    await storage.put(path, damaged[damage])
+    refused = await api.client.get(f"/v1/files/{made}/content", headers=tenant.headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (500, "unsealing_failed")
+    assert "lamp" not in refused.text.lower()
+    await storage.put(path, sealed)
+    assert (await api.client.get(f"/v1/files/{made}/content", headers=tenant.headers)).content == content
 
 
 async def test_bad_lines_are_all_told_and_nothing_is_kept(api, sign_up):

@@ -15,8 +15,10 @@ from tunery.core.clock import TravellingClock
 from tunery.core.database import Database
 from tunery.core.outbox import OutboxMessage
 from tunery.core.services import Services
+from tunery.training.create_job import checkpoints_purpose
 from tunery.training.data_sets import store_data_set
 from tunery.training.models import Adapter, TrainingJob
+from tunery.vault.keyring import Keyring, generate_data_key
 
 
 async def data_set_of(services: Services, tenant, content: bytes | None = None) -> str:
@@ -85,6 +87,18 @@ async def test_the_same_key_starts_one_job_however_often_and_fast(api, services,
     second = await start(api, tenant, quoted["id"], key="2")
     assert (second["trainingJob"], second["userErrors"][0]["field"]) == (None, "quoteId")
     assert (await state(services, tenant))[2:] == (1, 1, 1)
+
+
+async def test_a_quote_whose_job_a_restored_backup_lacks_can_be_started(api, services, sign_up):
+    tenant = await sign_up()
+    quoted = await quote(api, services, tenant)
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        purpose = checkpoints_purpose(ids.decode("quote", quoted["id"]))
+        left = await services.get(Keyring).store_data_key(uow, generate_data_key(), purpose=purpose)
+    started = await start(api, tenant, quoted["id"])
+    assert started["userErrors"] == []
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        assert (await uow.session.scalars(select(TrainingJob.data_key_id))).one() == left.id
 
 
 async def test_a_quote_binds_for_a_day(api, services, sign_up, clock: TravellingClock):

@@ -21,14 +21,14 @@ from tunery.core.storage import ObjectStorage
 from tunery.graphql.planner.planner import Planner
 from tunery.marketplace import erase as marketplace
 from tunery.marketplace.entitle import STRIPE_HANDLERS
+from tunery.memory import erase as memory
 from tunery.memory.embedding import Embedders, HttpEmbedder
-from tunery.memory.erase import on_tenant_erased as forget_tenant
 from tunery.memory.shelves import ShelfRows
 from tunery.serving import erase as serving
 from tunery.serving.node_embedder import NodeEmbedder
 from tunery.serving.nodes import NodeClient, NodeToken
 from tunery.tenants.api_keys import KEY_IS_VALID
-from tunery.tenants.erase import TenantErased
+from tunery.tenants.erase import TenantErased, TenantErasureBegins
 from tunery.tenants.remembered_keys import RememberedKeys
 from tunery.tenants.sign_up import TenantSignedUp
 from tunery.training import erase as training
@@ -105,9 +105,9 @@ async def _compose_shared(settings: Settings, clock: Clock | None) -> AsyncItera
 def _events() -> Events:
     events = Events()
     events.subscribe(TenantSignedUp, start_free_plan)
-    erased = (training.on_tenant_erased, forget_tenant, marketplace.on_tenant_erased, serving.on_tenant_erased)
-    for let_go in erased:
-        events.subscribe(TenantErased, let_go)
+    events.subscribe(TenantErasureBegins, memory.on_tenant_erasure_begins)
+    for room in (training, memory, marketplace, serving):
+        events.subscribe(TenantErased, room.on_tenant_erased)
     return events
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong by the caller's doing. Rooms derive their own errors from these; edges turn them into
+"""What can go wrong and be told. Rooms derive their own errors from these; edges turn them into
 `userErrors` (GraphQL) or the protocol's own shape (REST).
 
     DomainError
@@ -8,7 +8,8 @@
     ├── Forbidden           known, but not allowed
     ├── Conflict            true at another moment, not now
     ├── InsufficientFunds   the balance does not cover a reservation
-    └── Unavailable         a part that is needed does not answer; try again
+    ├── Unavailable         a part that is needed does not answer; try again
+    └── Damaged             what is stored isn't what was stored: the operator has to look
 """
 
 from typing import ClassVar
@@ -55,3 +56,7 @@ class InsufficientFunds(DomainError):
 
 class Unavailable(DomainError):
     code = "UNAVAILABLE"
+
+
+class Damaged(DomainError):
+    code = "DAMAGED"

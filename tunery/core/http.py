@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from tunery.core.database import QUERY_CANCELED, is_unavailable, sqlstate_of
 from tunery.core.errors import (
     Conflict,
+    Damaged,
     DomainError,
     Forbidden,
     InsufficientFunds,
@@ -29,6 +30,7 @@ _STATUSES = {
     NotFound: (404, "invalid_request_error"),
     Conflict: (409, "invalid_request_error"),
     Unavailable: (503, "server_error"),
+    Damaged: (500, "server_error"),
 }
 
 NOT_IN_REPERTOIRE = "22021"
@@ -46,8 +48,8 @@ def openai_error(error: DomainError, **more: Any) -> JSONResponse:
     """`{"error": {message, type, param, code, …}}`, as the OpenAI clients expect it."""
     status, kind = _status_and_type(error)
     body = {"message": error.message, "type": kind, "param": error.field, "code": error.error_code.lower(), **more}
-    # OpenAI's clients repeat 409s and 5xx by themselves; a conflict here stays one, so they are told not to.
-    headers = {"x-should-retry": "false"} if isinstance(error, Conflict) else {}
+    # OpenAI's clients repeat 409s and 5xx by themselves; these stay what they are, so they are told not to.
+    headers = {"x-should-retry": "false"} if isinstance(error, Conflict | Damaged) else {}
     if status == 503:  # noqa: PLR2004 - HTTP's own number
         headers["retry-after"] = "1"
     return JSONResponse({"error": body}, status, headers)

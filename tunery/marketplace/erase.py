@@ -25,7 +25,7 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
     """
     published = update(Listing).where(Listing.tenant_id == uow.tenant_id, Listing.status == "published")
     withdrawn = await uow.session.scalars(published.values(status="withdrawn").returning(Listing.id))
-    event.deleted["listings"] += len(withdrawn.all())
+    event.ended["listings"] += len(withdrawn.all())
     await uow.session.execute(update(Seller).where(Seller.tenant_id == uow.tenant_id).values(name=ERASED))
     listed = set(
         await uow.session.scalars(select(ListingVersion.digest).where(ListingVersion.tenant_id == uow.tenant_id))
@@ -37,7 +37,7 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
             continue
         for file in version.files:
             enqueue(uow, DELETE_OBJECT, path=f"{version.object_prefix}/{file['path']}")
-        event.deleted["adapter versions"] += 1
+        event.ended["adapter_versions"] += 1
     for job_id in await uow.session.scalars(select(TrainingJob.id)):
         enqueue(uow, DELETE_ATTEMPTS, job_id=str(job_id), keep=kept.get(job_id, ""))
     if kept:
@@ -45,10 +45,10 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
 
 
 async def delete_unsold(services: Services, tenant_id: str) -> None:
-    """Delete the files of an erased seller's adapters that nobody has bought."""
+    """Delete the files of an erased seller's adapters that nobody has bought. Safe to run twice."""
     async with services.get(Database).unit_of_work(UUID(tenant_id)) as uow:
-        sold = select(Sale.listing_id)
-        unsold = select(ListingVersion).where(ListingVersion.listing_id.not_in(sold))
+        own, sold = ListingVersion.tenant_id == uow.tenant_id, select(Sale.listing_id)
+        unsold = select(ListingVersion).where(own, ListingVersion.listing_id.not_in(sold))
         for version in await uow.session.scalars(unsold):
             for file in version.files:
                 enqueue(uow, DELETE_OBJECT, path=f"{version.object_prefix}/{file['path']}")

@@ -11,7 +11,7 @@ from tunery.memory.index import clear_index, remove_subject_from_index, remove_t
 from tunery.memory.models import Conversation, Memory, MemoryStore, Subject
 from tunery.memory.stores import lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import find_subject
-from tunery.tenants.erase import TenantErased
+from tunery.tenants.erase import TenantErased, TenantErasureBegins
 from tunery.vault.erasures import certify_erasure
 from tunery.vault.keyring import KeyDestroyed, Keyring
 from tunery.vault.models import Erasure
@@ -31,6 +31,7 @@ async def erase_subject(uow: UnitOfWork, keyring: Keyring, subject: str, *, requ
         destroyed = [await keyring.destroy_data_key(uow, row.data_key_id)]
     except KeyDestroyed:  # a restored backup brought back the rows, not the key
         destroyed = []
+    row.erased_digest = row.digest
     deleted = await delete_everything_of(uow, store, row)
     return await certify_erasure(
         uow,
@@ -57,10 +58,13 @@ async def delete_everything_of(uow: UnitOfWork, store: MemoryStore, subject: Sub
     return deleted
 
 
+async def on_tenant_erasure_begins(uow: UnitOfWork, _event: TenantErasureBegins) -> None:
+    """Who remembers at this moment is waited for; who comes later finds no key to seal with."""
+    await lock_store_for_move(uow, str(uow.tenant_id), _WRITERS_SECONDS)
+
+
 async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
     """Nothing of this room stays; the keys are destroyed with the tenant's."""
-    # Who remembers at this moment is waited for; who comes later finds no key to seal with.
-    await lock_store_for_move(uow, str(uow.tenant_id), _WRITERS_SECONDS)
     store = await open_store(uow)
     event.deleted["memory_terms"] += await remove_terms(uow, store)
     event.deleted["memory_index"] += await clear_index(uow, store)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select
 
 from tunery.core import ids
 from tunery.core.database import UnitOfWork
@@ -18,7 +18,7 @@ from tunery.core.outbox import enqueue
 from tunery.tenants.models import ApiKey, Member, Tenant
 from tunery.vault.erasures import certify_erasure
 from tunery.vault.keyring import Keyring
-from tunery.vault.models import Erasure
+from tunery.vault.models import Erasure, Secret
 
 FINISH_ERASURE: Final = "tenants.finish_erasure"
 ERASED: Final = "erased"
@@ -26,14 +26,23 @@ ERASED: Final = "erased"
 
 
 @dataclass(frozen=True)
+class TenantErasureBegins:
+    """Published before the tenant's key is locked. Rooms take the locks under which their writers ask for that key: so
+    nobody waits in a circle.
+    """
+
+
+@dataclass(frozen=True)
 class TenantErased:
-    """Published before the keys are destroyed, in the same transaction. Rooms delete what is the tenant's and stands in
-    the clear, and count it; one that can't let go yet raises Conflict, and nothing happened.
+    """Published before the keys are destroyed, in the same transaction. Rooms let go of what is the tenant's and stands
+    in the clear, and count the rows by table; one that can't let go yet raises Conflict, and nothing happened.
     """
 
     keys_are_destroyed: bool = False
     """This is for what came back, or came in at the last moment: it goes, whatever it is."""
     deleted: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    """Rows that stay, because books refer to them: they name nobody, and nothing can be done with what they were."""
 
 
 async def erase_tenant(uow: UnitOfWork, events: Events, keyring: Keyring, caller: Identity, *, confirm: str) -> Erasure:
@@ -41,9 +50,11 @@ async def erase_tenant(uow: UnitOfWork, events: Events, keyring: Keyring, caller
     tenant = await uow.session.get_one(Tenant, uow.tenant_id, with_for_update=True)
     if confirm != tenant.slug:
         raise InvalidInput("give the organisation's slug: this can't be undone", field="confirm")
+    await events.publish(uow, TenantErasureBegins())
     # From here on nobody stores anything sealed for it: who does now is waited for, who comes later finds no key.
     await keyring.lock_tenant(uow)
-    deleted = await _let_go(uow, tenant, events, TenantErased())
+    erased = await _let_go(uow, tenant, events, TenantErased())
+    erased.deleted["secrets"] += await uow.session.scalar(select(func.count()).select_from(Secret)) or 0
     # What came in at this very moment (an API key, say) goes then.
     enqueue(uow, FINISH_ERASURE, tenant_id=str(uow.tenant_id))
     return await certify_erasure(
@@ -53,7 +64,8 @@ async def erase_tenant(uow: UnitOfWork, events: Events, keyring: Keyring, caller
         subject=None,
         requested_by=ids.encode("API key", caller.api_key_id),
         destroyed=await keyring.shred_tenant(uow),
-        deleted=dict(deleted),
+        deleted=erased.deleted,
+        ended=erased.ended,
     )
 
 
@@ -64,15 +76,18 @@ async def finish_erasure(uow: UnitOfWork, events: Events, keyring: Keyring) -> N
     tenant = await uow.session.get_one(Tenant, uow.tenant_id, with_for_update=True)
     if not await keyring.is_shredded(uow):
         raise Conflict("this organisation was not erased: it has keys")
+    await events.publish(uow, TenantErasureBegins())
     await _let_go(uow, tenant, events, TenantErased(keys_are_destroyed=True))
 
 
-async def _let_go(uow: UnitOfWork, tenant: Tenant, events: Events, event: TenantErased) -> Counter[str]:
+async def _let_go(uow: UnitOfWork, tenant: Tenant, events: Events, event: TenantErased) -> TenantErased:
     await events.publish(uow, event)
     for member in await uow.session.scalars(select(Member)):
         member.email = f"{ERASED}-{member.id}"
-        event.deleted["members"] += 1
-    await uow.session.flush()
-    await uow.session.execute(update(ApiKey).where(ApiKey.revoked_at.is_(None)).values(revoked_at=uow.now()))
+        event.ended["members"] += 1
+    for key in await uow.session.scalars(select(ApiKey)):
+        key.name, key.revoked_at = ERASED, key.revoked_at or uow.now()
+        event.ended["api_keys"] += 1
     tenant.name = ERASED
-    return event.deleted
+    await uow.session.flush()
+    return event

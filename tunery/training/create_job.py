@@ -16,7 +16,7 @@ from tunery.training.job_events import record_event
 from tunery.training.leases import drop_grants
 from tunery.training.models import Adapter, Quote, TrainingJob
 from tunery.training.quote import find_quote
-from tunery.vault.keyring import Keyring, generate_data_key
+from tunery.vault.keyring import Keyring
 
 DOORBELL = "training.ring"
 
@@ -36,7 +36,8 @@ async def create_training_job(
         await find_data_set(uow, quote.data_set_id, field="quoteId")
         adapter = await _adapter_named(uow, adapter_name, quote.base_model_id)
         reservation = await reserve(uow, f"quote:{quote.id}", quote.price)
-        data_key = await keyring.store_data_key(uow, generate_data_key(), purpose=checkpoints_purpose(quote.id))
+        # A restored backup may have lost the job, and not its key.
+        data_key = await keyring.purpose_key(uow, checkpoints_purpose(quote.id))
         job = TrainingJob(
             quote_id=quote.id,
             adapter_id=adapter.id,

@@ -9,6 +9,7 @@ from tunery.core.outbox import enqueue
 from tunery.tenants.erase import ERASED, TenantErased
 from tunery.training.data_sets import DELETE_OBJECT
 from tunery.training.job_events import record_event
+from tunery.training.leases import drop_grants
 from tunery.training.models import Checkpoint, DataSet, TrainingJob
 
 
@@ -24,6 +25,7 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
         if not event.keys_are_destroyed:
             raise Conflict("a training job is not finished: cancel it and wait for its end", field="confirm")
         job.status, job.finished_at, job.lease_expires_at = "cancelled", uow.now(), None
+        await drop_grants(uow, job)
         await release(uow, job.reservation_id)
         await record_event(uow, job, "cancelled", {"trained_tokens": job.trained_tokens})
     for data_set in await uow.session.scalars(select(DataSet)):
@@ -31,5 +33,5 @@ async def on_tenant_erased(uow: UnitOfWork, event: TenantErased) -> None:
         if data_set.deleted_at is None:
             data_set.data_key_id, data_set.deleted_at = None, uow.now()
             enqueue(uow, DELETE_OBJECT, path=data_set.object_path)
-            event.deleted["data sets"] += 1
-    event.deleted["checkpoints"] += await uow.session.scalar(select(func.count()).select_from(Checkpoint)) or 0
+        event.ended["data_sets"] += 1
+    event.ended["checkpoints"] += await uow.session.scalar(select(func.count()).select_from(Checkpoint)) or 0

@@ -8,6 +8,7 @@ the last notices that, too.
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, Literal
 
 from sqlalchemy import select
@@ -31,9 +32,10 @@ async def certify_erasure(
     requested_by: str,
     destroyed: Sequence[DestroyedKey],
     deleted: Mapping[str, int],
+    ended: Mapping[str, int] = MappingProxyType({}),
 ) -> Erasure:
-    """Sign what this unit of work destroys: keys, and numbers of rows deleted by table. Raises Unavailable while the
-    root key can't be used.
+    """Sign what this unit of work destroys: keys, and numbers of rows by table, of those that are deleted and of those
+    that stay as a record alone. Raises Unavailable while the root key can't be used.
     """
     # The chain has one end; whoever adds to it holds the lock until the commit.
     await uow.lock("erasures")
@@ -52,6 +54,7 @@ async def certify_erasure(
             "destroyed_at": _moment(uow.now()),
             "destroyed": [_describe(key) for key in destroyed],
             "deleted": dict(deleted),
+            "ended": dict(ended),
         }
     )
     signer = await keyring.signer(uow)
