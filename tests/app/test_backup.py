@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.canaries import Canaries, find_in_file
 from tunery.app.backup import KEY_TABLES, NEITHER, back_up_data, back_up_keys, restore
 from tunery.app.compose import compose
+from tunery.app.database_urls import role_url
 from tunery.app.embedded.errors import CannotStart
 from tunery.app.embedded.postgres import RunningPostgres
 from tunery.app.migrate import ensure_roles, migrate, upgrade
 from tunery.app.settings import Settings
 from tunery.app.tasks import WORKER_TASKS
-from tunery.core.database import Database, Table, sqlalchemy_url
+from tunery.core.database import APPLICATION_ROLE, Database, Table, sqlalchemy_url
 from tunery.core.events import Events
 from tunery.core.outbox import OutboxMessage, run_task
 from tunery.core.services import Services
@@ -33,7 +34,7 @@ from tunery.vault.secrets import keep_secret, reveal_secret
 OWNER, BACKUP = "an_owner", "a_backup"
 PASSWORD = "p@ss/word"
 
-NewDatabase = Callable[[], Awaitable[Settings]]
+NewDatabase = Callable[..., Awaitable[Settings]]
 
 
 @pytest.fixture(scope="session")
@@ -49,17 +50,17 @@ async def roles(postgres: RunningPostgres) -> None:
 
 @pytest.fixture
 def new_database(settings: Settings, postgres: RunningPostgres, roles: None) -> NewDatabase:
-    """An empty one of the owner's, in the settings of this process's installation."""
+    """An empty one of that owner's, in the settings of this process's installation."""
 
-    async def make() -> Settings:
+    async def make(owner: str = OWNER) -> Settings:
         name = f"db_{secrets.token_hex(4)}"
         superuser = await asyncpg.connect(postgres.url)
-        await superuser.execute(f"CREATE DATABASE {name} OWNER {OWNER}")
+        await superuser.execute(f"CREATE DATABASE {name} OWNER {owner}")
         await superuser.close()
         superuser = await asyncpg.connect(postgres.database_url(name))
         await superuser.execute("CREATE EXTENSION vector")
         await superuser.close()
-        return as_role(settings.model_copy(update={"database_url": postgres.database_url(name)}), OWNER)
+        return as_role(settings.model_copy(update={"database_url": postgres.database_url(name)}), owner)
 
     return make
 
@@ -186,6 +187,60 @@ async def run_what_is_due(services: Services) -> None:
         due = (await uow.session.scalars(select(OutboxMessage).where(OutboxMessage.handled_at.is_(None)))).all()
     assert [message.task for message in due] == [FINISH_ERASURE]
     await run_task(services, WORKER_TASKS, due[0].id)
+
+
+async def test_the_owner_restored_by_need_not_be_the_one_that_was(
+    live: Settings, new_database: NewDatabase, postgres: RunningPostgres, tmp_path: Path
+) -> None:
+    """Whether there still is a role of the other one's name, or not. Everybody goes on seeing what is published."""
+    other = f"owner_{secrets.token_hex(4)}"
+    await publish(live, postgres)
+    assert await published(live) == ["Support"]
+    data, keys = await back_up(live, tmp_path)
+    async with superuser_of(live, postgres) as superuser:
+        await superuser.execute(f"CREATE ROLE {other} LOGIN CREATEROLE PASSWORD '{PASSWORD}'")
+        restored = await new_database(other)
+    await restore_quietly(restored, data, keys)
+    assert await published(restored) == ["Support"]
+
+    back = await back_up(restored, tmp_path)
+    async with superuser_of(live, postgres) as superuser:
+        await superuser.execute(f"DROP DATABASE {make_url(restored.database_url).database} WITH (FORCE)")
+        await superuser.execute(f"DROP ROLE {other}")
+    again = await new_database()
+    await restore_quietly(again, *back)
+    assert await published(again) == ["Support"]
+    assert await asyncio.to_thread(schema_of, again, postgres) == await asyncio.to_thread(schema_of, live, postgres)
+
+
+async def publish(settings: Settings, postgres: RunningPostgres) -> None:
+    """A listing, by SQL."""
+    async with compose(settings) as services:
+        shop = await sign_up_with_secret(services, "secret")
+    async with superuser_of(settings, postgres) as connection:
+        await connection.execute(LISTING.format(tenant=shop.tenant_id))
+
+
+async def published(settings: Settings) -> list[str]:
+    """What anybody sees."""
+    connection = await asyncpg.connect(role_url(settings, APPLICATION_ROLE))
+    rows = await connection.fetch("SELECT title FROM published_listings")
+    await connection.close()
+    return [row["title"] for row in rows]
+
+
+LISTING = """
+    WITH seller AS (
+        INSERT INTO sellers (tenant_id, namespace, name) SELECT id, slug, name FROM tenants WHERE id = '{tenant}'
+        RETURNING tenant_id
+    ), adapter AS (
+        INSERT INTO adapters (tenant_id, name, base_model_id, created_at)
+        SELECT tenant_id, 'support', (SELECT id FROM base_models LIMIT 1), now() FROM seller RETURNING id, tenant_id
+    )
+    INSERT INTO listings (tenant_id, adapter_id, name, base_model, title, description, licence, price, currency, status,
+        published_at)
+    SELECT tenant_id, id, 'support', 'tiny', 'Support', '', '', 50, 'usd', 'published', now() FROM adapter
+"""
 
 
 async def test_dumps_of_older_releases_are_brought_up_to_date(

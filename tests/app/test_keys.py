@@ -51,7 +51,10 @@ async def test_a_root_key_may_be_removed_when_nothing_is_under_it(
 ):
     [old] = settings.load_root_keys().local
     both = settings.model_copy(
-        update={"root_key": SecretStr(f"{base64.b64encode(b'n' * 32).decode()},{settings.root_key.get_secret_value()}")}
+        update={
+            "root_key": SecretStr(f"{base64.b64encode(b'n' * 32).decode()},{settings.root_key.get_secret_value()}"),
+            "installation_secret": settings.root_key,
+        }
     )
     new = LocalRootKey(b"n" * 32)
     await sign_up()
@@ -66,11 +69,7 @@ async def test_a_root_key_may_be_removed_when_nothing_is_under_it(
     async with compose(both) as rotated:
         try:
             await reseal_under_newest_root(rotated)
-            # The passwords of the database's roles follow from the old one as long as nothing else is set for that.
-            status = await examine_keys(both, tmp_path)
-            assert advice(status)[1] == ("make it TUNERY_INSTALLATION_SECRET, then it may be removed", False)
-            with_secret = both.model_copy(update={"installation_secret": settings.root_key})
-            assert advice(await examine_keys(with_secret, tmp_path))[1] == ("may be removed from the settings", True)
+            assert advice(await examine_keys(both, tmp_path))[1] == ("may be removed from the settings", True)
             status = await examine_keys(settings, tmp_path)
             assert advice(status) == [("the newest", False), ("not among the settings", False)]
             assert status.root_keys[1].root_key == new.id
@@ -85,6 +84,26 @@ async def test_a_root_key_may_be_removed_when_nothing_is_under_it(
             )
             async with compose(back) as restored:
                 await reseal_under_newest_root(restored)
+
+
+async def test_the_one_that_stands_in_for_the_installation_s_secret_may_not_be_removed(
+    services: Services, settings: Settings, tmp_path: Path, owner
+):
+    """The last one that is no KMS key: the database roles' passwords follow from it."""
+    arn = "arn:aws:kms:eu-central-1:123456789012:key/1d44a105-bbd6-4ba4-9586-2757e5efa781"
+    [old] = settings.load_root_keys().local
+    moved = {"root_key": SecretStr(f"aws-kms:{arn},{settings.root_key.get_secret_value()}")}
+    await owner.execute("UPDATE tenant_keys SET root_key = $1 WHERE destroyed_at IS NULL", f"aws-kms:{arn}")
+    await owner.execute("UPDATE signing_keys SET root_key = $1", f"aws-kms:{arn}")
+    try:
+        status = await examine_keys(settings.model_copy(update=moved), tmp_path)
+        assert advice(status)[1] == ("make it TUNERY_INSTALLATION_SECRET, then it may be removed", False)
+        moved["installation_secret"] = settings.root_key
+        status = await examine_keys(settings.model_copy(update=moved), tmp_path)
+        assert advice(status)[1] == ("may be removed from the settings", True)
+    finally:
+        await owner.execute("UPDATE tenant_keys SET root_key = $1 WHERE destroyed_at IS NULL", old.id)
+        await owner.execute("UPDATE signing_keys SET root_key = $1", old.id)
 
 
 async def test_versions_are_counted_over_all_tenants(services: Services, settings: Settings, sign_up, tmp_path: Path):

@@ -1,6 +1,7 @@
 """`tunery verify`: what an installation signed passes, and whatever was done to it since is refused with its reason."""
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -390,6 +391,27 @@ def test_what_may_not_be_read_is_status_2(folder: Path, signer: Signer, verify: 
     assert "README.md can't be read: Permission denied" in found.errors
 
 
+def test_what_cannot_be_read_at_all_is_status_2(
+    folder: Path, signer: Signer, verify: Verify, monkeypatch: pytest.MonkeyPatch
+):
+    """A disk's fault, say; it binds root as well."""
+    broken = folder.parent / "broken"
+    broken.touch()
+    original = Path.open
+
+    def fail(path: Path, *given: Any) -> Any:
+        if path == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return original(path, *given)
+
+    monkeypatch.setattr(Path, "open", fail)
+    for path, key in ((folder, str(broken)), (broken, signer.public_key)):
+        found = verify(path, key)
+        assert found.status == 2
+        assert found.errors.startswith("tunery: ")
+        assert f"{broken} can't be read: Input/output error" in found.errors
+
+
 def test_falcon_without_liboqs_is_status_2_and_says_what_to_install(
     folder: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ):
@@ -535,6 +557,21 @@ def test_the_first_bad_certificate_is_named(tmp_path: Path, signer: Signer, veri
         assert found.status == 1, reason
         assert found.errors.startswith("refused: erasures.ndjson")
         assert reason in found.errors
+
+
+def test_a_certificate_that_is_too_long_to_be_checked_is_status_2(
+    tmp_path: Path, signer: Signer, verify: Verify, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody has forged anything: it is told apart from what is refused."""
+    path, chain = tmp_path / "erasures.ndjson", chain_of(2)
+    path.write_bytes(b"".join(signed(content, signer) for content in chain))
+    longest = max(map(len, path.read_bytes().splitlines(keepends=True)))
+    monkeypatch.setattr("tunery.app.verify.MAX_CERTIFICATE_BYTES", longest)
+    assert verify(path, signer.public_key).status == 0
+    monkeypatch.setattr("tunery.app.verify.MAX_CERTIFICATE_BYTES", longest - 1)
+    found = verify(path, signer.public_key)
+    assert found.status == 2
+    assert f"erasures.ndjson has a line of more than {longest - 1:,} bytes" in found.errors
 
 
 async def test_what_the_vault_certifies_is_verified(

@@ -25,8 +25,8 @@ from tunery.core.services import Services
 from tunery.graphql.access import PUBLIC
 from tunery.graphql.planner.keyset import Keys
 from tunery.graphql.planner.mapping import declared_of, is_connection, mapping_of
+from tunery.vault.derivation import derive
 from tunery.vault.envelopes import X_WING, generate_key_pair, wrap
-from tunery.vault.installation import derive
 from tunery.vault.keyring import Keyring
 from tunery.vault.rotation import reseal_under_newest_root, rewrap_data_keys, rotate_tenant_key
 from tunery.vault.sealing import seal

@@ -1,8 +1,11 @@
 """The real boto3 against moto's KMS, a real HTTP server on loopback."""
 
 import asyncio
+import contextlib
 import logging
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import boto3
@@ -14,7 +17,7 @@ from tunery.app.settings import Settings
 from tunery.core.database import Database
 from tunery.core.errors import Unavailable
 from tunery.core.services import Services
-from tunery.vault.aws_kms import REMEMBERED_SECONDS, AwsKmsRootKey
+from tunery.vault.aws_kms import REMEMBERED_SECONDS, THREADS, TIMEOUT_SECONDS, AwsKmsRootKey
 from tunery.vault.keyring import Keyring, generate_data_key
 from tunery.vault.root_keys import RootKeys
 from tunery.vault.rotation import reseal_under_newest_root
@@ -131,6 +134,45 @@ async def test_a_kms_that_does_not_answer_is_unavailable(monkeypatch):
         for act in (root.seal(b"here", b"x"), root.unseal(b"here", b"x", "tenant key")):
             with pytest.raises(Unavailable, match="can't be reached"):
                 await act
+
+
+@pytest.fixture
+def silent_kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """It takes connections and says nothing: these."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(server.accept()[0])
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield connections
+        server.shutdown(socket.SHUT_RDWR)
+        taking.join()
+    for connection in connections:
+        connection.close()
+
+
+async def test_nobody_waits_longer_than_a_call_may_take(silent_kms: list[socket.socket]):
+    """However many call, and however few threads there are for it."""
+    root = AwsKmsRootKey(f"arn:aws:kms:{REGION}:123456789012:key/1d44a105-bbd6-4ba4-9586-2757e5efa781")
+
+    async def call(after: float) -> float:
+        await asyncio.sleep(after)
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="can't be reached"):
+            await root.seal(b"here", b"x")
+        return time.monotonic() - began
+
+    waits = await asyncio.gather(*(call(0.05 * number) for number in range(5 * THREADS)), call(TIMEOUT_SECONDS + 0.5))
+    assert max(waits) < TIMEOUT_SECONDS + 0.5
+    assert waits[-1] < 0.2
+    await asyncio.to_thread(root._threads.shutdown)  # until each thread has come back
+    assert len(silent_kms) == THREADS
 
 
 async def test_calls_leave_the_event_loop_free(kms: Kms):

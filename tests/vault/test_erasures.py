@@ -89,6 +89,7 @@ async def test_a_certificate_says_what_was_destroyed(services: Services, sign_up
             }
         ],
         "deleted": {"memories": 3, "conversations": 0},
+        "ended": {},
     }
     assert datetime.fromisoformat(said["destroyed_at"]) == destroyed.destroyed_at
     # What is signed is the text's own bytes.

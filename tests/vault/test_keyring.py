@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 
 import asyncpg
 import pytest
@@ -91,6 +92,7 @@ async def test_a_wrapped_key_opens_nowhere_else(services: Services, sign_up, own
         "suite": f"suite = '{ML_KEM_1024_P384}'",
         "no suite": "suite = ''",
         "truncated": "wrapped_key = substr(wrapped_key, 1, length(wrapped_key) - 1)",
+        "without its tag": "wrapped_key = substr(wrapped_key, 1, length(wrapped_key) - 32)",
         "empty": "wrapped_key = ''",
         "extended": "wrapped_key = wrapped_key || 'x'",
     }
@@ -272,24 +274,37 @@ async def test_the_application_brings_back_no_key_that_it_copied(services: Servi
         await opened(services, tenant, identifier)
 
 
-async def test_a_data_key_that_somebody_else_wrapped_does_not_open(services: Services, sign_up):
+@pytest.mark.parametrize("suite", SUITES)
+async def test_a_data_key_that_somebody_else_wrapped_does_not_open(services: Services, sign_up, suite: str):
     """Everybody may wrap to a public key; who reads it in SQL, too."""
     tenant = await sign_up()
     database = services.get(Database)
     async with database.unit_of_work(tenant.tenant_id) as uow:
-        target = (await uow.session.scalars(select(TenantKey))).one()
-        info = data_key_info(tenant.tenant_id, target.version, "totp")
-        planted = envelopes.wrap(target.suite, bytes(32), target.public_key, info)
-    values = {"tenant_key_id": target.id, "suite": target.suite, "purpose": "totp", "fingerprint": ""}
+        target = await services.get(Keyring).create_tenant_key(uow, suite)
+
+    def wrap(purpose: str) -> bytes:
+        info = data_key_info(tenant.tenant_id, target.version, purpose)
+        return envelopes.wrap(suite, bytes(32), target.public_key, info)
+
+    async def plant(purpose: str, wrapped: bytes, known_as: str) -> None:
+        async with database.unit_of_work(tenant.tenant_id) as uow:
+            row = {"tenant_key_id": target.id, "suite": suite, "purpose": purpose, "fingerprint": known_as}
+            await uow.session.execute(insert(DataKey).values(**row, wrapped_key=wrapped, created_at=uow.now()))
+
+    untagged = wrap("webhook")
+    as_before_tags = hashlib.sha256(untagged).hexdigest()[:32]
+    with pytest.raises(IntegrityError, match="this key has no tag"):
+        await plant("webhook", untagged, as_before_tags)
+    await plant("webhook", bytes(1200), as_before_tags)
     with pytest.raises(IntegrityError, match="this key has no tag"):
         async with database.unit_of_work(tenant.tenant_id) as uow:
-            await uow.session.execute(insert(DataKey).values(**values, wrapped_key=planted, created_at=uow.now()))
-    async with database.unit_of_work(tenant.tenant_id) as uow:
-        row = insert(DataKey).values(**values, wrapped_key=planted + bytes(32), created_at=uow.now())
-        await uow.session.execute(row)
-    with pytest.raises(UnsealingFailed, match="somebody else wrapped it"):
-        async with database.unit_of_work(tenant.tenant_id) as uow:
-            await services.get(Keyring).purpose_key(uow, "totp")
+            await uow.session.execute(update(DataKey).values(wrapped_key=untagged))
+    await plant("totp", wrap("totp"), as_before_tags)
+    await plant("sso", wrap("sso") + bytes(32), "")
+    for purpose in ("webhook", "totp", "sso"):
+        with pytest.raises(UnsealingFailed, match="somebody else wrapped it"):
+            async with database.unit_of_work(tenant.tenant_id) as uow:
+                await services.get(Keyring).purpose_key(uow, purpose)
 
 
 async def test_a_tenant_key_that_somebody_else_made_gets_no_data_key(services: Services, sign_up, owner):
@@ -440,7 +455,7 @@ async def test_a_living_row_has_its_key_and_a_destroyed_one_has_none(services: S
 
 async def test_keys_from_before_rows_named_their_root_key_open(services: Services, sign_up, owner):
     """As the first release sealed them, byte for byte."""
-    from tunery.vault.installation import derive
+    from tunery.vault.derivation import derive
     from tunery.vault.sealing import seal
 
     tenant, keyring = await sign_up(), services.get(Keyring)

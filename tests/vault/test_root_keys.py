@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from tunery.app.settings import Settings
 from tunery.core.errors import Unavailable
-from tunery.vault.installation import InstallationSecret, derive
+from tunery.vault.derivation import derive
+from tunery.vault.installation import InstallationSecret
 from tunery.vault.root_keys import LocalRootKey, RootKeys, parse_root_keys
 from tunery.vault.sealing import UnsealingFailed
 
@@ -70,19 +71,41 @@ def test_wrong_root_keys_are_named_before_anything_starts(text: str, message: st
         load(root_key=text)
 
 
-def test_passwords_follow_from_the_oldest_local_root_key_unless_there_is_a_secret():
-    """So that a newer root key changes none of them."""
-    secret = load(root_key=OLD_TEXT).load_installation_secret()
+@pytest.mark.parametrize("new", [NEW_TEXT, f"aws-kms:{ARN}"])
+def test_passwords_are_the_same_in_each_step_of_changing_the_root_key(new: str):
+    """As the reference has the steps, under “Changing it”."""
+    before = load(root_key=OLD_TEXT).load_installation_secret()
     # As the first release derived them.
-    assert secret.derive("database role tunery_app") == derive(OLD, "database role tunery_app")
+    assert before.derive("database role tunery_app") == derive(OLD, "database role tunery_app")
+    assert before.derive("node gateway") != before.derive("database role tunery_app")
+    for root_key in (OLD_TEXT, f"{OLD_TEXT},{new}", f"{new},{OLD_TEXT}", new):
+        step = load(root_key=root_key, installation_secret=OLD_TEXT)
+        assert step.load_installation_secret().derive("node gateway") == before.derive("node gateway")
+        assert step.load_node_token() == before.derive("node gateway").hex()
+
+
+@pytest.mark.parametrize("text", [f"{OLD_TEXT},{NEW_TEXT}", f"{NEW_TEXT},{OLD_TEXT}"])
+def test_of_several_root_keys_none_stands_in_for_the_installation_s_secret(text: str, tmp_path):
+    """Their order changes while one takes another's place: passwords would change with it."""
+    file = tmp_path / "root-key"
+    file.write_text(text.replace(",", "\n"))
+    for settings in (load(root_key=text), load(root_key_file=file)):
+        with pytest.raises(ValueError, match="set it to the one that was here first") as refused:
+            settings.load_installation_secret()
+        assert OLD_TEXT not in str(refused.value)
+        assert NEW_TEXT not in str(refused.value)
+        with pytest.raises(ValueError, match="several root keys need TUNERY_INSTALLATION_SECRET"):
+            settings.load_node_token()
+
+
+def test_one_root_key_that_is_no_kms_key_stands_in_for_the_installation_s_secret():
+    one = load(root_key=OLD_TEXT).load_installation_secret().derive("node gateway")
     for settings in (
-        load(root_key=f"{NEW_TEXT},{OLD_TEXT}"),
         load(root_key=f"aws-kms:{ARN},{OLD_TEXT}"),
-        load(root_key=NEW_TEXT, installation_secret=OLD_TEXT),
+        load(root_key=f"{OLD_TEXT},aws-kms:{ARN}"),
         load(installation_secret=OLD_TEXT),
     ):
-        assert settings.load_installation_secret().derive("node gateway") == secret.derive("node gateway")
-    assert secret.derive("node gateway") != secret.derive("database role tunery_app")
+        assert settings.load_installation_secret().derive("node gateway") == one
     with pytest.raises(ValueError, match="need TUNERY_INSTALLATION_SECRET beside them"):
         load(root_key=f"aws-kms:{ARN}").load_installation_secret()
     with pytest.raises(ValidationError, match="the installation's secret holds 5 bytes, not 32"):

@@ -308,7 +308,7 @@ async def sign(services: Services, shop: Shop):
 
 
 async def test_rows_from_before_root_keys_had_names_are_sealed_anew(services: Services, sign_up, owner):
-    from tunery.vault.installation import derive
+    from tunery.vault.derivation import derive
     from tunery.vault.keyring import tenant_key_context
     from tunery.vault.sealing import seal
 

@@ -39,6 +39,7 @@ VERSION_TABLE = "alembic_version"
 OLDEST_PROGRAMS = 18
 
 _FOREIGN_KEY = re.compile(r"^ALTER TABLE [^;]* FOREIGN KEY [^;]*(?=;)", re.MULTILINE)
+_CATALOGUE = re.compile(r" POLICY public (\w+) catalogue ")
 _REVISION = re.compile(rf"^COPY public\.{VERSION_TABLE} .*\n(.+)$", re.MULTILINE)
 _MADE_AT = re.compile(r"^;\s+Archive created at (.+)$", re.MULTILINE)
 _FINISH_ERASURES = """
@@ -89,11 +90,10 @@ def restore(settings: Settings, data_file: Path, keys_file: Path, report: Report
         _restore(url, data, f"--section={section}")
     report("making its constraints and indexes")
     with tempfile.NamedTemporaryFile("w") as others:
-        others.writelines(line for line in data.entries.splitlines(keepends=True) if " FK CONSTRAINT " not in line)
+        others.writelines(line for line in data.entries.splitlines(keepends=True) if not _is_made_here(line))
         others.flush()
         _restore(url, data, "--section=post-data", f"--use-list={others.name}")
-    # What refers to keys can't be checked before they are here, and they may be of a newer schema than the data.
-    asyncio.run(_refer_and_upgrade(url, _foreign_keys(data), keys.revision))
+    asyncio.run(_complete_and_upgrade(url, [*_foreign_keys(data), *_catalogue_policies(data)], keys.revision))
     report(f"restoring the keys of {keys.made_at}")
     asyncio.run(_restore_keys(url, keys))
     report("migrating the database")
@@ -139,9 +139,25 @@ def _check_pair(data: Dump, keys: Dump) -> None:
         )
 
 
+def _is_made_here(entry: str) -> bool:
+    """Whether `restore` makes this of a dump's list itself."""
+    return " FK CONSTRAINT " in entry or _CATALOGUE.search(entry) is not None
+
+
 def _foreign_keys(dump: Dump) -> list[str]:
-    """The statements that make them."""
-    return _FOREIGN_KEY.findall(_run("pg_restore", "--section=post-data", "--file=-", str(dump.file)))
+    """The statements that make them. What refers to keys can't be checked before they are here, and they may be of a
+    newer schema than the data.
+    """
+    statements = _FOREIGN_KEY.findall(_run("pg_restore", "--section=post-data", "--file=-", str(dump.file)))
+    return [f"{statement} NOT VALID" for statement in statements]
+
+
+def _catalogue_policies(dump: Dump) -> list[str]:
+    """The statements that let the tables' owner read what its public views show: in the dump they name the one of then,
+    who need not be this one, nor be there.
+    """
+    tables = _CATALOGUE.findall(dump.entries)
+    return [f"CREATE POLICY catalogue ON {table} FOR SELECT TO CURRENT_USER USING (true)" for table in tables]
 
 
 async def _prepare(url: str) -> None:
@@ -163,12 +179,12 @@ async def _prepare(url: str) -> None:
     await engine.dispose()
 
 
-async def _refer_and_upgrade(url: str, foreign_keys: Sequence[str], revision: str) -> None:
+async def _complete_and_upgrade(url: str, statements: Sequence[str], revision: str) -> None:
     engine = create_async_engine(sqlalchemy_url(url))
     try:
         async with engine.begin() as connection:
-            for statement in foreign_keys:
-                await connection.exec_driver_sql(f"{statement} NOT VALID")
+            for statement in statements:
+                await connection.exec_driver_sql(statement)
             await connection.run_sync(upgrade, revision)
     except CommandError as error:
         raise CannotStart(f"the dumps are of a newer release, restore them with that one: {error}") from error

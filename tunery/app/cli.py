@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import tunery
 from tunery.app.embedded.errors import CannotStart
-from tunery.app.settings import Settings
+from tunery.app.settings import Settings, explain
 
 USAGE = 2  # the exit status of what the user can mend
 
@@ -228,9 +228,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(_env_file=env_file, **given)  # type: ignore[call-arg]
     except ValidationError as error:
-        # Not the error's own text: it repeats the value, which may be a secret.
-        lines = [f"TUNERY_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors()]
-        raise CannotStart("wrong settings:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        raise CannotStart(f"wrong settings:\n{explain(error)}") from None
 
 
 def complete_settings(*, node: bool = False, **overrides: Any) -> Settings:

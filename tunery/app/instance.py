@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from tunery.app.embedded.data_folder import read_runtime
 from tunery.app.embedded.errors import CannotStart
-from tunery.app.settings import Settings
+from tunery.app.settings import Settings, explain
 from tunery.core.database import is_unavailable
 
 STRIPE = {"stripe_secret_key", "stripe_webhook_secret", "stripe_api_base"}
@@ -28,6 +30,7 @@ class Instance:
 
 
 def find_instance(settings: Settings, data_dir: Path) -> Instance:
+    """Raises CannotStart for a running instance whose settings this release doesn't understand."""
     given = set(settings.model_fields_set)
     runtime = read_runtime(data_dir)
     if runtime is None:
@@ -39,7 +42,13 @@ def find_instance(settings: Settings, data_dir: Path) -> Instance:
         if group & given:
             own |= group
     completed = {name: value for name, value in running.items() if name not in own}
-    merged = Settings(_env_file=None, **(settings.model_dump(include=given) | completed))  # type: ignore[call-arg]
+    try:
+        merged = Settings(_env_file=None, **(settings.model_dump(include=given) | completed))  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise CannotStart(
+            f"`tunery up` in {data_dir} runs with settings that are wrong here, as those of another release may be:"
+            f"\n{explain(error)}"
+        ) from None
     return Instance(merged, given, set(runtime["embedded"]) - own, runtime["base_url"])
 
 

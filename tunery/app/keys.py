@@ -62,7 +62,7 @@ def _states(keys: RootKeys, uses: list[RootKeyUse], *, has_installation_secret: 
             states.append(RootKeyState(*counts, "still needed: a worker seals what is left under the newest"))
         elif unnamed != nothing and name in local:
             states.append(RootKeyState(*counts, "perhaps needed: see the last line"))
-        elif name in local[-1:] and not has_installation_secret:
+        elif local == [name] and not has_installation_secret:
             states.append(RootKeyState(*counts, "make it TUNERY_INSTALLATION_SECRET, then it may be removed"))
         else:
             states.append(RootKeyState(*counts, "may be removed from the settings", may_be_removed=True))

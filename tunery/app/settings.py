@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     installation_secret: SecretStr | None = Field(
         None,
         description="32 bytes in base64, from which the database roles' passwords and the nodes' token follow; unset,"
-        " the oldest root key that is no KMS key stands in for it",
+        " the root key stands in for it, where there is but one that is no KMS key",
     )
     signature_algorithm: Literal["ML-DSA-65", "ML-DSA-87", "Falcon-512", "Falcon-1024"] = Field(
         "ML-DSA-65",
@@ -195,14 +195,24 @@ class Settings(BaseSettings):
         local = self.load_root_keys().local
         if not local:
             raise ValueError("root keys of AWS KMS need TUNERY_INSTALLATION_SECRET beside them (32 bytes in base64)")
-        # The oldest: a newer root key in front of it must change no password.
-        return InstallationSecret(local[-1].key)
+        if len(local) > 1:
+            # Their order says which one seals, not which one was here first, and passwords must not change with it.
+            raise ValueError(
+                "several root keys need TUNERY_INSTALLATION_SECRET beside them: set it to the one that was here first,"
+                " on each machine, and no password changes"
+            )
+        return InstallationSecret(local[0].key)
 
     def load_node_token(self) -> str:
         """What the API shows to nodes. Raises ValueError that says which setting to mend."""
         if self.node_token is not None:
             return self.node_token.get_secret_value()
         return self.load_installation_secret().derive("node gateway").hex()
+
+
+def explain(error: ValidationError) -> str:
+    """A line for each wrong setting. The error's own text repeats its value, which may be a secret."""
+    return "\n".join(f"  TUNERY_{'_'.join(map(str, part['loc'])).upper()}: {part['msg']}" for part in error.errors())
 
 
 def _parse_embeddings(value: SecretStr) -> list[EmbeddingServer]:

@@ -94,6 +94,7 @@ class Certificate(msgspec.Struct, frozen=True):
     destroyed_at: str
     destroyed: list[Any]
     deleted: dict[str, int]
+    ended: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def verify_certificates(file: Path, keys: TrustedKeys, promised: str | None = No
     """Check each signature of a chain of erasure certificates, and that none is missing between first and last.
 
     `promised` is the digest of the last one: without it, nobody can tell a chain from its beginning. Raises
-    CertificateRefused, LiboqsMissing, and OSError.
+    CertificateRefused, CannotStart for a line that is too long to be checked, LiboqsMissing, and OSError.
     """
     chain: list[VerifiedCertificate] = []
     for number, line in enumerate(_lines(file), 1):
@@ -198,8 +199,11 @@ def read_key(text: str) -> bytes:
     origin = f"the key {text:.16}…"
     if _is_file(text):
         origin = f"the key in {text}"
-        with Path(text).open("rb") as file:
-            content = file.read(MAX_KEY_FILE_BYTES)
+        try:
+            with Path(text).open("rb") as file:
+                content = file.read(MAX_KEY_FILE_BYTES)
+        except OSError as error:
+            raise CannotStart(f"{origin} can't be read: {error.strerror}") from error
         text = content.decode("ascii", "replace")
     elif len(text) < 100:  # noqa: PLR2004 - no key is that short
         raise CannotStart(f"no such key: {text!r} is neither a file nor a public key in base64")
@@ -264,10 +268,11 @@ def _describe_certificates(chain: list[VerifiedCertificate]) -> Iterator[tuple[s
         yield from _describe_signature(signature)
     for certificate in (found.certificate for found in chain):
         whom = certificate.scope if certificate.subject is None else f"{certificate.scope} {certificate.subject}"
-        rows = sum(certificate.deleted.values())
+        rows, ended = sum(certificate.deleted.values()), sum(certificate.ended.values())
+        records = f", {ended} kept as a record" if ended else ""
         yield (
             f"number {certificate.number}",
-            f"{whom}, {certificate.destroyed_at}: {len(certificate.destroyed)} keys destroyed, {rows} rows deleted",
+            f"{whom}, {certificate.destroyed_at}: {len(certificate.destroyed)} keys destroyed, {rows} rows deleted{records}",
         )
 
 
@@ -306,7 +311,11 @@ def _read(path: Path, most: int) -> bytes:
 
 def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while line := file.readline(MAX_CERTIFICATE_BYTES):
+        while line := file.readline(MAX_CERTIFICATE_BYTES + 1):
+            if len(line) > MAX_CERTIFICATE_BYTES:
+                raise CannotStart(
+                    f"{path.name} has a line of more than {MAX_CERTIFICATE_BYTES:,} bytes, which is too long"
+                )
             if line.strip():
                 yield line
 

@@ -33,7 +33,10 @@ FINGERPRINT_DIGITS = 32
 READ_KEYRING, WRITE_KEYRING, READ_ERASURES = "keyring:read", "keyring:write", "erasures:read"
 
 
-@planned(models.SigningKey, description="The public half of a key that this installation signs adapters with.")
+@planned(
+    models.SigningKey,
+    description="The public half of a key that this installation signs adapters and certificates of erasure with.",
+)
 class SigningKey:
     algorithm: str = column(
         description="ML-DSA-65 or ML-DSA-87 (FIPS 204), or an experimental one, whose standard (FN-DSA) is not final:"

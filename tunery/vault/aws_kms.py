@@ -23,11 +23,15 @@ REMEMBERED_SECONDS = 300.0
 MOST_REMEMBERED = 10_000
 CONTEXT_NAME = "tunery"
 TIMEOUT_SECONDS = 2
+"""Of a call, with its wait for a thread: whoever calls holds a transaction open. Of a connection and of an answer, too,
+so that threads come back.
+"""
 ATTEMPTS = 1
 PATIENCE_SECONDS = 5.0
-"""For so long after KMS did not answer, nobody waits for it again: whoever does holds a transaction open."""
+"""For so long after KMS did not answer, nobody asks it again."""
 THREADS = 4
 """Of its own, so that an outage of KMS leaves others theirs."""
+AWAY = "the root key in AWS KMS can't be reached"
 REFUSALS = ("InvalidCiphertextException", "IncorrectKeyException")
 """KMS's names for bytes that this key did not seal, or not in this context."""
 
@@ -85,18 +89,23 @@ class AwsKmsRootKey:
 
     async def _call(self, operation: str, context: bytes, **arguments: bytes) -> dict[str, Any]:
         """Raises _Refused, and Unavailable: what else goes wrong is KMS's or the network's or the rights' doing."""
+        self._check_not_away()
+        calling = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, operation, context, arguments)
+        try:
+            return await asyncio.wait_for(calling, TIMEOUT_SECONDS)
+        except TimeoutError as error:
+            raise self._gone_away(operation, error) from error
+
+    def _ask(self, operation: str, context: bytes, arguments: dict[str, bytes]) -> dict[str, Any]:
+        """In a thread. Raises as `_call`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        def call() -> dict[str, Any]:
-            answer: dict[str, Any] = getattr(self._client(), operation)(
-                KeyId=self._arn, EncryptionContext={CONTEXT_NAME: context.decode()}, **arguments
-            )
-            return answer
-
-        if self._now() < self._away_until:
-            raise Unavailable("the root key in AWS KMS can't be reached")
+        self._check_not_away()  # whoever had the thread before may have found out
+        encryption_context = {CONTEXT_NAME: context.decode()}
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            answer: dict[str, Any] = getattr(self._client(), operation)(
+                KeyId=self._arn, EncryptionContext=encryption_context, **arguments
+            )
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in REFUSALS:
@@ -104,9 +113,17 @@ class AwsKmsRootKey:
             log.warning("KMS refuses", operation=operation, key=self._arn, code=code)
             raise Unavailable(f"the root key in AWS KMS can't be used now: {code}") from error
         except BotoCoreError as error:
-            self._away_until = self._now() + PATIENCE_SECONDS
-            log.warning("KMS does not answer", operation=operation, key=self._arn, error=str(error))
-            raise Unavailable("the root key in AWS KMS can't be reached") from error
+            raise self._gone_away(operation, error) from error
+        return answer
+
+    def _check_not_away(self) -> None:
+        if self._now() < self._away_until:
+            raise Unavailable(AWAY)
+
+    def _gone_away(self, operation: str, error: Exception) -> Unavailable:
+        self._away_until = self._now() + PATIENCE_SECONDS
+        log.warning("KMS does not answer", operation=operation, key=self._arn, error=repr(error))
+        return Unavailable(AWAY)
 
     def _client(self) -> Any:
         """Made in the thread that needs it first: it reads files and may ask the machine's metadata. Two threads may

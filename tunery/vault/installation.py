@@ -1,14 +1,8 @@
 """The installation's own secret, from which passwords follow that all its processes must know and nobody else may."""
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from tunery.vault.derivation import derive
 
 SECRET_BYTES = 32
-
-
-def derive(secret: bytes, purpose: str, length: int = SECRET_BYTES) -> bytes:
-    """A key for one purpose (HKDF-SHA256, RFC 5869)."""
-    return HKDF(SHA256(), length, salt=None, info=f"tunery/1/{purpose}".encode()).derive(secret)
 
 
 class InstallationSecret:

@@ -1,9 +1,11 @@
 """The keys in use: made, wrapped, opened and destroyed here and nowhere else."""
 
+import hashlib
 import hmac
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import NotFound
 from tunery.vault import envelopes
-from tunery.vault.installation import derive
+from tunery.vault.derivation import derive
 from tunery.vault.models import DataKey, Secret, SigningKey, TenantKey
 from tunery.vault.root_keys import UNNAMED, RootKeys
 from tunery.vault.sealing import KEY_BYTES, Sealed, refuse
@@ -23,8 +25,6 @@ FINGERPRINT_BYTES = 16
 VERSIONS = "tenant key versions"
 """The lock of who makes a version: they follow one another."""
 TAG_BYTES = 32
-UNTAGGED_BYTES = 1168
-"""Of data keys from before they had tags (X-Wing). The database takes none of this length any more."""
 ATTEMPTS = 5
 """Looks for the newest tenant key: each that finds none says that it was retired that moment."""
 
@@ -217,7 +217,7 @@ class Keyring:
             refuse("data key", info, f"it names the suite {row.suite!r:.100}, the tenant's key {row.key_suite!r:.100}")
         private = await self.unseal_tenant_key(tenant_id, row.version, row.root_key, row.sealed_private_key)
         wrapped = row.wrapped_key
-        if len(wrapped) != UNTAGGED_BYTES:
+        if not _is_from_before_tags(row.fingerprint, wrapped):
             wrapped, tag = wrapped[:-TAG_BYTES], wrapped[-TAG_BYTES:]
             if not hmac.compare_digest(tag, _tag(private, row.id, info, wrapped)):
                 refuse("data key", info, "the wrapped key does not open: somebody else wrapped it, or for another row")
@@ -282,6 +282,7 @@ class WrappedKey:
     purpose: str
     suite: str
     wrapped_key: bytes | None
+    fingerprint: str
     version: int
     key_suite: str
     root_key: str
@@ -298,18 +299,29 @@ class NewestKey:
     id: UUID
     version: int
     suite: str
-    private_key: bytes
+    private_key: bytes = field(repr=False)
 
     def wrap(self, tenant_id: UUID, data_key_id: UUID, purpose: str, key: bytes) -> bytes:
         """The wrapped key and a tag: HPKE says for whom a key is wrapped, not by whom."""
         info = data_key_info(tenant_id, self.version, purpose)
-        wrapped = envelopes.wrap(self.suite, key, envelopes.public_key_of(self.suite, self.private_key), info)
+        wrapped = envelopes.wrap(self.suite, key, self._public_key, info)
         return wrapped + _tag(self.private_key, data_key_id, info, wrapped)
+
+    @cached_property
+    def _public_key(self) -> bytes:
+        return envelopes.public_key_of(self.suite, self.private_key)
 
 
 def _tag(private_key: bytes, data_key_id: UUID, info: bytes, wrapped: bytes) -> bytes:
     """HMAC-SHA-256 under a key that follows from the tenant's private key."""
     return hmac.digest(derive(private_key, "data key tags"), data_key_id.bytes + wrapped + info, "sha256")
+
+
+def _is_from_before_tags(known_as: str, wrapped: bytes) -> bool:
+    """Migration 0006 took these fingerprints of what it found. The database takes no row from the application that has
+    such a one.
+    """
+    return known_as == hashlib.sha256(wrapped).hexdigest()[: 2 * FINGERPRINT_BYTES]
 
 
 def wrapped_keys() -> Select[*tuple[Any, ...]]:
@@ -319,6 +331,7 @@ def wrapped_keys() -> Select[*tuple[Any, ...]]:
         DataKey.purpose,
         DataKey.suite,
         DataKey.wrapped_key,
+        DataKey.fingerprint,
         TenantKey.version,
         TenantKey.suite,
         TenantKey.root_key,

@@ -91,7 +91,9 @@ class Erasure(Identified, TenantOwned, Table):
 
 
 class SigningKey(Identified, Table):
-    """The installation's key pair for signing adapters. Global: every tenant may read the public half."""
+    """The installation's key pair, which signs adapters and certificates of erasure. Global: every tenant may read the
+    public half.
+    """
 
     __tablename__ = "signing_keys"
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tunery.core.errors import Unavailable
 from tunery.core.logs import get_logger
-from tunery.vault.installation import derive
+from tunery.vault.derivation import derive
 from tunery.vault.sealing import Sealed, seal_value, unseal_value, unseal_with_any
 
 ROOT_KEY_BYTES = 32

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from opentelemetry import metrics
 
-from tunery.core.errors import DomainError
+from tunery.core.errors import Damaged
 from tunery.core.logs import get_logger
 
 MAGIC = b"TNS1"
@@ -43,7 +43,7 @@ _refused = metrics.get_meter("tunery").create_counter(
 )
 
 
-class UnsealingFailed(DomainError):
+class UnsealingFailed(Damaged):
     """The sealed bytes are torn, changed, or were sealed under another key or for another place."""
 
     code = "UNSEALING_FAILED"

@@ -93,14 +93,16 @@ def _let_destroyed_keys_stay_destroyed() -> None:
             f"CREATE TRIGGER stays_destroyed BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.destroyed_at IS NOT NULL)"
             " EXECUTE FUNCTION refuse_destroyed_key()"
         )
-    # Without the tag that only the holder of the root key makes. Those from before stay until they are wrapped anew.
+    # A fingerprint of the wrapped key itself says that there is no tag, which only the holder of the root key makes.
+    # The rows that are here got such ones above, and `vault.keyring` opens them.
     op.execute(
         "CREATE FUNCTION refuse_untagged_key() RETURNS trigger LANGUAGE plpgsql AS $$"
         " BEGIN RAISE EXCEPTION 'this key has no tag' USING ERRCODE = 'integrity_constraint_violation'; END $$"
     )
     op.execute(
         "CREATE TRIGGER is_tagged BEFORE INSERT OR UPDATE OF wrapped_key ON data_keys FOR EACH ROW"
-        f" WHEN (octet_length(NEW.wrapped_key) = 1168 AND current_user = '{APPLICATION_ROLE}')"
+        " WHEN (NEW.fingerprint = left(encode(sha256(NEW.wrapped_key), 'hex'), 32)"
+        f" AND current_user = '{APPLICATION_ROLE}')"
         " EXECUTE FUNCTION refuse_untagged_key()"
     )
 
