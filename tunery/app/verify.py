@@ -269,11 +269,9 @@ def _describe_certificates(chain: list[VerifiedCertificate]) -> Iterator[tuple[s
     for certificate in (found.certificate for found in chain):
         whom = certificate.scope if certificate.subject is None else f"{certificate.scope} {certificate.subject}"
         rows, ended = sum(certificate.deleted.values()), sum(certificate.ended.values())
+        what = f"{len(certificate.destroyed)} keys destroyed, {rows} rows deleted"
         records = f", {ended} kept as a record" if ended else ""
-        yield (
-            f"number {certificate.number}",
-            f"{whom}, {certificate.destroyed_at}: {len(certificate.destroyed)} keys destroyed, {rows} rows deleted{records}",
-        )
+        yield f"number {certificate.number}", f"{whom}, {certificate.destroyed_at}: {what}{records}"
 
 
 def _describe_signature(signature: Mapping[str, str]) -> Iterator[tuple[str, str]]:
