@@ -1,6 +1,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -80,6 +81,15 @@ async def indexed(services: Services, sign_up: Callable[..., Awaitable[SignedUpT
         return IndexedTenant(services, await sign_up(), **given)
 
     return make
+
+
+async def lose_key(owner: asyncpg.Connection, subject_id: UUID) -> Callable[[], Awaitable[object]]:
+    """The person's key opens no more, until what this gives is called."""
+    of_person = "WHERE id = (SELECT data_key_id FROM subjects WHERE id = $1)"
+    wrapped = await owner.fetchval(f"SELECT wrapped_key FROM data_keys {of_person}", subject_id)
+    lose = f"UPDATE data_keys SET wrapped_key = $2 {of_person}"
+    await owner.execute(lose, subject_id, b"x")
+    return lambda: owner.execute(lose, subject_id, wrapped)
 
 
 async def rows_of(owner: asyncpg.Connection, tenant: SignedUpTenant) -> dict[str, int]:

@@ -64,7 +64,7 @@ class IndexedTenant:
         return SearchQuery(**{"embedding": vector, "embedding_model": model, **everything, **given})
 
     async def find(self, vector: Vector | None, limit: int = 10, **given: Any) -> list[Ranked]:
-        async with self.database.unit_of_work(self.tenant_id) as uow:
+        async with self.database.unit_of_work(self.tenant_id, snapshot=True) as uow:
             return await search(uow, await open_store(uow), self.query(vector, **given), limit)
 
     async def nearest(self, vector: Vector, limit: int = 10, **given: Any) -> list[UUID]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from tunery.core.database import Database
 from tunery.core.services import Services
-from tunery.memory.keep import Remembered
+from tunery.memory.batch import Remembered
 from tunery.memory.list_memories import list_memories
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.opened import OpenedMemory

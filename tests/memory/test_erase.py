@@ -17,15 +17,16 @@ from tunery.core import ids
 from tunery.core.database import Database
 from tunery.core.errors import Conflict, NotFound
 from tunery.core.events import Events
-from tunery.memory import sweep
+from tunery.memory import sweep, transfer
 from tunery.memory.conversations import Message, NewConversation, store_conversation
 from tunery.memory.erase import erase_subject
 from tunery.memory.reembed import mend_store
 from tunery.memory.shelves import ShelfRows, move_large_tenants
-from tunery.memory.subjects import ids_of_subjects
-from tunery.memory.sweep import finish_erasures
+from tunery.memory.subjects import last_erased
+from tunery.memory.sweep import NAMES_STAY, finish_erasures, forget_erased_names
 from tunery.tenants.erase import erase_tenant
-from tunery.vault.keyring import Keyring
+from tunery.tenants.erase import finish_erasure as finish_tenant
+from tunery.vault.keyring import KeyDestroyed, Keyring
 from tunery.vault.signatures import verify
 
 
@@ -215,7 +216,7 @@ async def test_one_tenant_s_erasure_that_can_t_be_finished_keeps_no_other_from_i
 async def test_what_was_said_before_somebody_was_erased_does_not_come_back(services, tenant, owner, embeddings):
     await said(services, tenant, "likes tea")
     async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
-        began_with = await ids_of_subjects(uow, services.get(Keyring), ["anna"])
+        began_with = await last_erased(uow, services.get(Keyring), ["anna"])
     embeddings.asked.clear()
     embeddings.held = asyncio.Event()
     late = asyncio.create_task(said(services, tenant, "likes coffee"))
@@ -231,3 +232,85 @@ async def test_what_was_said_before_somebody_was_erased_does_not_come_back(servi
             await store_conversation(uow, services.get(Keyring), conversation, began_with)
     assert await rows_of(owner, tenant) == before
     assert (await said(services, tenant, "likes water")).outcome == "stored"
+
+
+async def test_nor_does_somebody_who_was_new_when_it_was_said(services, tenant, owner, embeddings):
+    embeddings.held = asyncio.Event()
+    late = asyncio.create_task(said(services, tenant, "likes coffee"))
+    await eventually(lambda: bool(embeddings.asked))
+    await talked(services, tenant, "I like tea")
+    await erase(services, tenant)
+    before = await rows_of(owner, tenant)
+    embeddings.held.set()
+    with pytest.raises(Conflict, match="erased meanwhile"):
+        await late
+    assert await rows_of(owner, tenant) == before
+    with pytest.raises(NotFound):
+        await known(services, tenant)
+    assert (await said(services, tenant, "likes water")).outcome == "stored"
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_an_import_does_not_bring_back_who_is_erased_meanwhile(
+    api, services, tenant, owner, embeddings, monkeypatch, is_new
+):
+    from tests.memory.test_transfer import ndjson, put
+
+    if not is_new:
+        await said(services, tenant, "likes tea")
+    sound = transfer.find_or_make_subjects
+
+    async def find_later(*arguments):
+        if is_new:
+            await said(services, tenant, "likes tea")
+        await erase(services, tenant)
+        return await sound(*arguments)
+
+    monkeypatch.setattr(transfer, "find_or_make_subjects", find_later)
+    lines = [{"subject": "bert", "text": "likes milk"}, {"subject": "anna", "text": "likes coffee"}]
+    response = await put(api, tenant, ndjson(*lines))
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "conflict"), response.text
+    counts = await rows_of(owner, tenant)
+    assert (counts["subjects"], counts["memories"]) == (1, 0), "the erased one, without a name"
+    monkeypatch.undo()
+    response = await put(api, tenant, ndjson(*lines))
+    assert response.json()["stored"] == 2, "what comes in afterwards is somebody's wish"
+
+
+async def test_of_an_erased_name_nothing_stays_after_a_while(services, tenant, clock, owner, embeddings):
+    first = await said(services, tenant, "likes tea")
+    digest = await owner.fetchval("SELECT digest FROM subjects WHERE id = $1", first.subject_id)
+    await erase(services, tenant)
+    stays = "SELECT count(*) FROM subjects WHERE $2 IN (digest, erased_digest) AND tenant_id = $1"
+    assert await owner.fetchval(stays, tenant.tenant_id, digest) == 1
+    clock.travel(NAMES_STAY - timedelta(minutes=1))
+    await forget_erased_names(services)
+    assert await owner.fetchval(stays, tenant.tenant_id, digest) == 1
+    clock.travel(timedelta(minutes=2))
+    assert await forget_erased_names(services) >= 1
+    assert await owner.fetchval(stays, tenant.tenant_id, digest) == 0
+    assert await forget_erased_names(services) == 0
+
+
+async def test_who_remembers_of_new_people_and_who_erases_the_tenant_never_wait_in_a_circle(
+    services, sign_up, owner, embeddings
+):
+    async def erase_all(tenant) -> None:
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            await erase_tenant(uow, services.get(Events), services.get(Keyring), tenant.identity, confirm=tenant.slug)
+
+    for round_ in range(8):
+        tenant = await sign_up("Gone")
+        await said(services, tenant, "likes tea")
+        people = [
+            asyncio.create_task(said(services, tenant, "likes coffee", f"person {round_} {number}"))
+            for number in range(4)
+        ]
+        await asyncio.sleep(0.004 * round_)
+        erased, *results = await asyncio.gather(erase_all(tenant), *people, return_exceptions=True)
+        assert erased is None
+        wrong = [one for one in results if isinstance(one, Exception) and not isinstance(one, KeyDestroyed)]
+        assert wrong == []
+        async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+            await finish_tenant(uow, services.get(Events), services.get(Keyring))
+        assert await rows_of(owner, tenant) == NOTHING

@@ -98,6 +98,29 @@ async def test_what_was_said_again_since_is_not_forgotten_as_older(services, ten
     assert set(await known(services, tenant)) == {"likes green tea", "really likes the green tea"}
 
 
+async def test_what_stands_behind_something_said_again_since_is_not_forgotten_as_older(
+    services, tenant, clock, embeddings
+):
+    await said(services, tenant, "likes green tea")
+    assert (await said(services, tenant, "really likes the green tea")).outcome == "merged"
+    await said(services, tenant, "owns a dog")
+    clock.travel(timedelta(minutes=1))
+    later = clock.now()
+    await said(services, tenant, "likes green tea")
+    assert await forget_of(services, tenant, before=later) == 1
+    assert set(await known(services, tenant)) == {"likes green tea", "really likes the green tea"}
+
+
+async def test_no_kind_is_not_every_kind(services, tenant, owner, embeddings):
+    await said(services, tenant, "likes tea")
+    await talked(services, tenant, "hello")
+    before = await rows_of(owner, tenant)
+    with pytest.raises(InvalidInput, match="one kind or more") as refused:
+        await forget_of(services, tenant, kinds=[])
+    assert refused.value.field == "kinds"
+    assert await rows_of(owner, tenant) == before
+
+
 async def test_what_a_forgotten_fact_ended_holds_again(services, tenant, clock, embeddings):
     now = clock.now()
     texts = ("lives in Rome", "lives in Oslo", "lives in Bonn", "lives in Bern")
@@ -132,6 +155,29 @@ async def test_what_an_expired_fact_ended_holds_again(services, tenant, clock, e
     clock.travel(timedelta(hours=2))
     assert await delete_expired(services) >= 1
     assert await recalled(services, tenant, "lives") == ["lives in Rome"]
+
+
+@pytest.mark.parametrize("how", ["forgotten", "expired"])
+async def test_a_fact_s_own_end_outlives_the_fact_that_ended_it_sooner(services, tenant, clock, embeddings, how):
+    now = clock.now()
+    days = [now + timedelta(days=number) for number in range(4)]
+    await said(services, tenant, "is on leave", key="status", valid_to=days[2])
+    await said(services, tenant, "is well", key="health", valid_to=days[1])
+    ending = {"ttl": timedelta(hours=1), "valid_from": days[1]}
+    newer = await said(services, tenant, "is back", key="status", **ending)
+    after = await said(services, tenant, "is ill", key="health", **ending)
+    memories = await known(services, tenant)
+    assert [memories[text].valid_to for text in ("is on leave", "is well")] == [days[1], days[1]]
+    assert after.closed == ()
+    if how == "forgotten":
+        await forget(services, tenant, newer.id, after.id)
+    else:
+        clock.travel(timedelta(hours=2))
+        assert await delete_expired(services) >= 2
+    memories = await known(services, tenant)
+    assert [memories[text].valid_to for text in ("is on leave", "is well")] == [days[2], days[1]]
+    assert await recalled(services, tenant, "is", as_of=days[1]) == ["is on leave"]
+    assert await recalled(services, tenant, "is", as_of=days[2]) == []
 
 
 async def test_what_has_expired_nobody_sees_before_it_is_deleted(api, services, tenant, clock, owner, embeddings):

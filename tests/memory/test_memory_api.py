@@ -177,6 +177,7 @@ async def test_a_wrong_item_is_named_by_its_path(api, tenant, owner, embeddings,
         ({"ids": ["mem_" + "0" * 32], "agent": "sales"}, "INVALID_INPUT"),
         ({"subject": "nobody"}, "NOT_FOUND"),
         ({"subject": "anna", "kinds": ["rumour"]}, "INVALID_INPUT"),
+        ({"subject": "anna", "kinds": []}, "INVALID_INPUT"),
     ],
 )
 async def test_a_wrong_wish_to_forget_deletes_nothing(api, services, tenant, owner, embeddings, given, code):
@@ -185,6 +186,15 @@ async def test_a_wrong_wish_to_forget_deletes_nothing(api, services, tenant, own
     payload = await api.mutate("forget", "count", tenant, **given)
     assert (payload["count"], payload["userErrors"][0]["code"]) == (None, code)
     assert await rows_of(owner, tenant) == before
+
+
+async def test_an_empty_list_of_kinds_is_an_error_and_not_all_of_them(api, services, tenant, embeddings):
+    await said(services, tenant, "likes tea")
+    listed = 'query($n: [String!]) { memories(subject: "anna", kinds: $n) { nodes { id } } }'
+    for document, given in ((RECALL, {"q": "tea", "s": "anna"}), (listed, {})):
+        error = error_of(await api.graphql(document, tenant, n=[], **given))
+        assert (error["code"], error["field"]) == ("INVALID_INPUT", "kinds")
+        assert "data" in await api.graphql(document, tenant, n=None, **given)
 
 
 @pytest.mark.parametrize("first", [0, 101])
@@ -221,6 +231,17 @@ async def test_every_operation_takes_a_key_and_shows_nothing_of_others(api, serv
     assert node["data"] == {"node": None}, "what is sealed is no node: SQL can't show it"
     everything = await api.graphql(RECALL, other, q="canaries", s=None)
     assert everything["data"]["recall"]["memories"] == []
+
+
+async def test_a_conversation_costs_the_messages_that_it_may_have(api, services, tenant, embeddings):
+    await talked(services, tenant, "hello", "are you there")
+    document = 'query($f: Int) { conversations(subject: "anna", first: $f) { nodes { messages { content } } } }'
+    cost = (await api.graphql(document.replace("($f: Int)", "").replace(", first: $f", ""), tenant))["extensions"][
+        "cost"
+    ]
+    assert (cost["requested"], cost["actual"]) == (1 + 5 * (1 + 1_000), 1 + 1 + 2)
+    error = error_of(await api.graphql(document, tenant, f=10))
+    assert error["code"] == "QUERY_TOO_EXPENSIVE"
 
 
 async def test_recall_costs_what_it_may_return_and_ten_more(api, services, tenant, embeddings):

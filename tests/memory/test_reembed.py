@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy
 
-from tests.memory.conftest import MODEL, rows_of, with_models
+from tests.memory.conftest import MODEL, lose_key, rows_of, with_models
 from tests.memory.memories import all_said, known, recalled, said
 from tests.memory.test_sealed import seal, store_of
 from tests.serving.loopback import eventually
 from tunery.app.compose import compose
+from tunery.core.database import Database
 from tunery.core.errors import Unavailable
 from tunery.core.services import Services
 from tunery.memory import reembed
+from tunery.memory.models import Memory
 from tunery.memory.recall import recall
 from tunery.memory.reembed import embed_missing, mend_store
 
@@ -96,6 +99,27 @@ async def test_a_near_duplicate_is_noticed_when_its_vector_comes(services, tenan
     assert memories["likes green tea and 7 dark bread"].merged_into is None
     assert (await rows_of(owner, tenant))["memory_index"] == 2
     assert "really likes the green tea and dark bread" not in await recalled(services, tenant, "tea")
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_near_duplicates_that_get_their_vectors_together_are_noticed_and_looked_for_once(
+    services, tenant, embeddings, monkeypatch, sealed
+):
+    if sealed:
+        await seal(services, tenant)
+    await said(services, tenant, "owns a dog")
+    embeddings.away = True
+    first, *_ = await all_said(services, tenant, "likes green tea", "likes the green tea", "really owns a dog")
+    other = await said(services, tenant, "likes the green tea", agent="sales")
+    embeddings.away = False
+    sound, looked = reembed.find_nearest, []
+    monkeypatch.setattr(reembed, "find_nearest", lambda *given: looked.append(given) or sound(*given))
+    assert await mend_store(services, tenant.tenant_id) == 4
+    assert len(looked) == 1
+    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
+        rows = (await uow.session.execute(sqlalchemy.select(Memory.id, Memory.merged_into).order_by(Memory.id))).all()
+    assert [row.merged_into for row in rows] == [None, None, first.id, rows[0].id, None]
+    assert rows[-1].id == other.id
 
 
 async def test_texts_that_the_model_does_not_take_are_asked_about_once(services, tenant, owner, embeddings):
@@ -234,6 +258,28 @@ async def test_one_store_that_can_t_be_mended_keeps_no_other_from_it(services, t
     assert set(await known(services, tenant)) == {"likes tea", "likes coffee"}
 
 
+async def test_a_store_over_which_a_statement_fails_keeps_no_other_from_its_turn(
+    services, tenant, sign_up, owner, embeddings, monkeypatch
+):
+    others = [await sign_up(f"Other-{number}") for number in range(3)]
+    embeddings.away = True
+    for one in (tenant, *others):
+        await said(services, one, "likes tea")
+    embeddings.away = False
+    sound = reembed.mend_store
+
+    async def mend(services, tenant_id):
+        if tenant_id == tenant.tenant_id:
+            async with services.get(Database).unit_of_work(tenant_id) as uow:
+                await uow.session.execute(sqlalchemy.text("SELECT 1 / 0"))
+        return await sound(services, tenant_id)
+
+    monkeypatch.setattr(reembed, "mend_store", mend)
+    await embed_missing(services)
+    assert [await models_of(owner, other) for other in others] == [{MODEL: 1}] * 3
+    assert (await store_of(owner, tenant))["incomplete"]
+
+
 async def test_a_memory_that_does_not_open_stops_nothing_and_is_not_hidden(services, tenant, owner, embeddings):
     embeddings.away = True
     first, _ = await all_said(services, tenant, "likes tea", "likes coffee")
@@ -255,13 +301,65 @@ async def test_a_neighbour_or_a_subject_that_does_not_open_keeps_no_memory_from_
     lost = await all_said(services, tenant, *TEXTS, subject="bert")
     await said(services, tenant, "drinks oolong tea every morning")
     embeddings.away = False
-    await owner.execute(
-        "UPDATE data_keys SET wrapped_key = 'x' WHERE id = (SELECT data_key_id FROM subjects WHERE id = $1)",
-        lost[0].subject_id,
-    )
+    await lose_key(owner, lost[0].subject_id)
     assert await mend_store(services, tenant.tenant_id) == 1
     assert await models_of(owner, tenant) == {MODEL: 2, "": 0}
     assert (await store_of(owner, tenant))["incomplete"], "the others wait for their key"
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_store_moves_to_a_new_model_though_one_person_s_key_does_not_open(
+    services, newer, tenant, owner, embeddings, sealed
+):
+    if sealed:
+        await seal(services, tenant)
+    [lost, *_] = await all_said(services, tenant, *TEXTS, subject="bert")
+    await all_said(services, tenant, *TEXTS)
+    find_key = await lose_key(owner, lost.subject_id)
+    assert await mend_store(newer, tenant.tenant_id) == 3
+    store = await store_of(owner, tenant)
+    assert (store["embedding_model"], store["incomplete"]) == (NEW, True)
+    assert await models_of(owner, tenant) == ({} if sealed else {NEW: 3, MODEL: 3})
+    await find_key()
+    assert await mend_store(newer, tenant.tenant_id) == 3
+    assert await models_of(owner, tenant) == ({} if sealed else {NEW: 6})
+    assert not (await store_of(owner, tenant))["incomplete"]
+
+
+async def test_a_large_store_gives_the_others_their_turn(services, tenant, sign_up, owner, embeddings, monkeypatch):
+    monkeypatch.setattr(reembed, "BATCH", 1)
+    monkeypatch.setattr(reembed, "TURN", 2)
+    other = await sign_up("Other")
+    embeddings.away = True
+    await all_said(services, tenant, *(f"note {number}" for number in range(9)))
+    await said(services, other, "note of another")
+    embeddings.away = False
+    assert await mend_store(services, tenant.tenant_id) == 2
+    embeddings.asked.clear()
+    await embed_missing(services)
+    asked = [text for texts in embeddings.asked for text in texts if text.startswith("note")]
+    assert asked.index("note of another") <= 2
+    assert len(asked) == 8
+    for one in (tenant, other):
+        assert not (await store_of(owner, one))["incomplete"]
+
+
+async def test_who_lost_a_claim_stops_and_leaves_it_to_who_has_it(
+    services, tenant, owner, embeddings, clock, monkeypatch
+):
+    monkeypatch.setattr(reembed, "BATCH", 1)
+    embeddings.away = True
+    await all_said(services, tenant, *TEXTS)
+    embeddings.away = False
+    embeddings.asked.clear()
+    embeddings.held = asyncio.Event()
+    slow = asyncio.create_task(mend_store(services, tenant.tenant_id))
+    await eventually(lambda: bool(embeddings.asked))
+    clock.travel(2 * reembed.CLAIM)
+    until = await reembed._claim(services, tenant.tenant_id)
+    embeddings.held.set()
+    assert await slow == 1
+    assert (await store_of(owner, tenant))["claimed_until"] == until
 
 
 @pytest.mark.parametrize("trouble", ["choked", "zeros"])

@@ -1,18 +1,23 @@
 """What becomes of what is said: new, known, nearly known, or in an older fact's place."""
 
 import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import islice, permutations
 from time import perf_counter
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from tests.memory.conftest import MODEL, rows_of
 from tests.memory.memories import NOTHING, known, recalled, said
+from tests.recorder import recorded
 from tests.serving.loopback import eventually
 from tunery.core.database import Database
 from tunery.core.errors import InvalidInput, NotFound
+from tunery.memory import batch
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.recall import recall
@@ -172,11 +177,23 @@ async def test_marks_capitals_and_emphasis_make_no_other_memory(services, tenant
 
 
 async def test_long_texts_that_lie_near_each_other_hold_up_nobody(services, tenant, embeddings, monkeypatch):
+    """What takes long with them is done in a thread."""
+    where = defaultdict(set)
+
+    def noted(name: str) -> Callable[..., Any]:
+        sound = getattr(batch, name)
+
+        def call(*arguments: Any) -> Any:
+            where[name].add(threading.get_ident())
+            return sound(*arguments)
+
+        return call
+
+    for name in ("terms_of", "statement_of", "fingerprint_of", "hash_terms", "seal_content"):
+        monkeypatch.setattr(batch, name, noted(name))
     monkeypatch.setattr(embeddings, "_embed", lambda *_: [1.0] + [0.0] * 47)
-    opening = " ".join(["Alpha", "Beta", "Gamma", "Delta"] * 320)
-    texts = [
-        f"{opening} {' '.join(names)}" for names in islice(permutations(["Oslo", "Rome", "Bonn", "Bern", "Ulm"]), 100)
-    ]
+    texts = [" ".join(f"w{text}x{number}ed" for number in range(800)) for text in range(100)]
+    assert 7_000 < len(texts[-1]) <= 8_000
     waits = []
 
     async def wait() -> None:
@@ -189,7 +206,9 @@ async def test_long_texts_that_lie_near_each_other_hold_up_nobody(services, tena
     results = await remember(services, tenant.tenant_id, [NewMemory(subject="anna", text=text) for text in texts])
     waiting.cancel()
     assert {result.outcome for result in results} == {"stored"}
-    assert max(waits) < 2, "it was minutes"
+    assert max(waits) < 1
+    assert set(where) == {"terms_of", "statement_of", "fingerprint_of", "hash_terms", "seal_content"}
+    assert threading.get_ident() not in set().union(*where.values())
 
 
 async def test_near_duplicates_within_a_batch_are_found(services, tenant, embeddings):
@@ -436,3 +455,24 @@ async def test_an_unusual_name_is_a_name(services, tenant, embeddings):
         await said(services, tenant, f"is called {name}"[:200], subject=name)
     for name in ("Ünï\0\n", " anna", "Anna", "🦉"):
         assert list(await known(services, tenant, name)) == [f"is called {name}"]
+
+
+async def test_a_hundred_people_take_no_more_statements_than_one(services, tenant, embeddings):
+    async def counted(people: list[str], text: str) -> int:
+        with recorded() as statements:
+            await remember(services, tenant.tenant_id, [NewMemory(subject=name, text=text) for name in people])
+            found = await recall(services, tenant.tenant_id, text, subject=None, k=len(people))
+        assert {one.memory.subject for one in found.memories} == set(people)
+        # Of one that is given many rows, SQLAlchemy and asyncpg both tell.
+        return len([one for one in statements if not one.startswith("INSERT")])
+
+    await said(services, tenant, "likes milk")
+    crowd = [f"person {number}" for number in range(100)]
+    assert await counted(crowd, "likes tea") == await counted(["bert"], "likes coffee")
+    # Now they are known, and so is what they say.
+    assert await counted(crowd, "likes tea") == await counted(["bert"], "likes coffee") + 1, "the update, told twice"
+    with recorded() as statements:
+        await remember(
+            services, tenant.tenant_id, [NewMemory(subject=f"new {name}", text="likes tea") for name in crowd]
+        )
+    assert len([one for one in statements if one.startswith("INSERT")]) < 12

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.memory.conftest import rows_of
+from tests.memory.conftest import lose_key, rows_of
 from tests.memory.memories import all_said, known, recalled, said
+from tests.serving.loopback import eventually
 from tunery.core.database import Database
-from tunery.core.errors import Conflict, InvalidInput
+from tunery.core.errors import Conflict, InvalidInput, Unavailable
 from tunery.memory import sealed_search, sealed_store, switch
 from tunery.memory.forget import forget_by_ids
 from tunery.memory.recall import recall
@@ -100,6 +101,46 @@ async def test_a_sealed_search_opens_all_a_page_at_a_time(services, tenant, embe
     paged = [await recall(services, tenant.tenant_id, query, subject="anna") for query in ("a dog", "birds", "x")]
     assert paged == whole
     assert all(len(found.memories) == 5 for found in paged)
+
+
+async def test_a_sealed_search_that_takes_too_long_says_how_to_narrow_it(services, tenant, embeddings, monkeypatch):
+    await seal(services, tenant)
+    await all_said(services, tenant, *TEXTS)
+    monkeypatch.setattr(sealed_search, "SECONDS", 0)
+    with pytest.raises(InvalidInput, match="only 0 in 0 seconds: narrow it by agent or kinds") as refused:
+        await recalled(services, tenant, "bicycle")
+    assert refused.value.field == "subject"
+    assert await recalled(services, tenant, "bicycle", agent="other") == []
+
+
+async def test_many_sealed_searches_keep_no_other_from_theirs(services, tenant, sign_up, embeddings, monkeypatch):
+    """Those that wait for their turn hold no connection, and don't wait for ever."""
+    monkeypatch.setattr(sealed_search, "WAIT_SECONDS", 1.0)
+    other = await sign_up("Other")
+    await said(services, other, "likes tea")
+    await seal(services, tenant)
+    await all_said(services, tenant, *TEXTS)
+    sound, held, searching = sealed_search._Search.add, threading.Event(), []
+
+    def add(*arguments):
+        searching.append(arguments)
+        held.wait(30)
+        return sound(*arguments)
+
+    monkeypatch.setattr(sealed_search._Search, "add", add)
+    asked = [asyncio.create_task(recalled(services, tenant, "bicycle")) for _ in range(30)]
+    try:
+        await eventually(lambda: len(searching) == sealed_search.SEARCHES_AT_ONCE)
+        async with asyncio.timeout(5):
+            assert await recalled(services, other, "tea") == ["likes tea"]
+        _, waiting = await asyncio.wait(asked, timeout=5)
+        assert (len(waiting), len(searching)) == (sealed_search.SEARCHES_AT_ONCE,) * 2
+    finally:
+        held.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, Unavailable) for answer in answers) == 30 - sealed_search.SEARCHES_AT_ONCE
+    assert all(set(answer) == set(TEXTS) for answer in answers if not isinstance(answer, Unavailable))
+    assert set(await recalled(services, tenant, "bicycle")) == set(TEXTS)
 
 
 async def test_a_sealed_embedding_that_was_moved_does_not_open(services, tenant, owner, embeddings):
@@ -208,7 +249,7 @@ async def test_two_workers_and_writers_together_leave_nothing_behind(services, t
 async def test_who_forgets_what_is_being_moved_waits_for_it(services, tenant, owner, embeddings, monkeypatch):
     memory, _ = await all_said(services, tenant, "likes tea", "likes coffee")
     await switch_to(services, tenant, "sealed")
-    sound, forgetting = switch.open_subjects, []
+    sound, forgetting = switch.open_those_that_open, []
 
     async def forget() -> int:
         async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
@@ -221,7 +262,7 @@ async def test_who_forgets_what_is_being_moved_waits_for_it(services, tenant, ow
             assert not forgetting[0].done()
         return await sound(*arguments)
 
-    monkeypatch.setattr(switch, "open_subjects", forget_meanwhile)
+    monkeypatch.setattr(switch, "open_those_that_open", forget_meanwhile)
     await move_memories(services, tenant.tenant_id)
     assert await forgetting[0] == 1
     assert set(await known(services, tenant)) == {"likes coffee"}
@@ -245,6 +286,38 @@ async def test_a_switch_whose_task_was_lost_is_finished_by_the_sweep(services, t
         "SELECT task, arguments FROM outbox WHERE tenant_id = $1 AND task LIKE 'memory%'", tenant.tenant_id
     )
     assert (task["task"], str(tenant.tenant_id) in task["arguments"]) == ("memory.move", True)
+
+
+@pytest.mark.parametrize("search", ["sealed", "open"])
+async def test_one_person_s_key_that_does_not_open_holds_up_no_switch(
+    services, tenant, owner, embeddings, monkeypatch, search
+):
+    """What the index has of that person goes with it, and comes back with the key."""
+    monkeypatch.setattr(switch, "BATCH", 2)
+    if search == "open":
+        await seal(services, tenant)
+    [lost, *_] = await all_said(services, tenant, *TEXTS, subject="bert")
+    await all_said(services, tenant, *TEXTS)
+    before = [await recalled(services, tenant, query) for query in QUERIES]
+    find_key = await lose_key(owner, lost.subject_id)
+    await switch_to(services, tenant, search)
+    await move_memories(services, tenant.tenant_id)
+    assert not (await store_of(owner, tenant))["switching"]
+    assert [await recalled(services, tenant, query) for query in QUERIES] == before
+    of_person = "SELECT count(*) FROM memory_index WHERE subject_id = $1"
+    assert await owner.fetchval(of_person, lost.subject_id) == 0
+    with pytest.raises(UnsealingFailed):
+        await recalled(services, tenant, "bicycle", "bert")
+
+    await mend_store(services, tenant.tenant_id)
+    assert (await store_of(owner, tenant))["incomplete"], "it waits for the key"
+    await find_key()
+    await mend_store(services, tenant.tenant_id)
+    assert not (await store_of(owner, tenant))["incomplete"]
+    assert await owner.fetchval(of_person, lost.subject_id) == (0 if search == "sealed" else len(TEXTS))
+    found = await recall(services, tenant.tenant_id, "blue bicycle", subject="bert")
+    assert (found.memories[0].memory.text, found.legs) == ("owns a blue bicycle", ("vector", "terms", "recency"))
+    assert len(found.memories) == len(TEXTS)
 
 
 async def test_a_wrong_way_to_search_is_refused(services, tenant, owner):

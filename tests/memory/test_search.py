@@ -298,16 +298,65 @@ async def test_what_is_removed_is_found_no_more(indexed, settle, services, owner
     assert await owner.fetchval("SELECT count(*) FROM memory_terms WHERE tenant_id = $1", tenant.tenant_id) == 0
 
 
-async def test_a_search_that_was_overtaken_by_a_move_looks_again(indexed, services):
+async def test_a_search_that_is_overtaken_by_a_move_finds_what_was_there(indexed, services):
     tenant, points = await indexed(), Points(11)
     added = await tenant.add(points.anywhere(30))
     [point] = points.anywhere(1)
-    async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
-        outdated = await open_store(uow)
+    async with services.get(Database).unit_of_work(tenant.tenant_id, snapshot=True) as uow:
+        store = await open_store(uow)
         await move_to_own_shelf(services, tenant)
-        assert outdated.shelf == 0
-        found = await search(uow, outdated, tenant.query(point), 30)
+        assert store.shelf == 0
+        found = await search(uow, store, tenant.query(point), 30)
     assert {ranked.memory_id for ranked in found} == set(added)
+
+
+async def test_a_memory_with_rows_of_two_models_counts_once(indexed, services, settle):
+    """As while a store moves: what came without an embedding has one of the new model, and none of the old one."""
+    tenant = await indexed()
+    [rare] = await tenant.add([None], terms=[1, 2])
+    [other] = await tenant.add([None], terms=[1])
+    store = SignedUpTenant(tenant.tenant_id, "", "", None)
+    await IndexedTenant(services, store, model=None).add([None], memory_id=rare, terms=[1, 2])
+    await settle(tenant)
+    found = await tenant.find(None, 10, terms=[1, 2])
+    assert [(ranked.memory_id, ranked.legs) for ranked in found] == [
+        (rare, {"terms": 1, "recency": 2}),
+        (other, {"terms": 2, "recency": 1}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "filters", [{"agent": "rare"}, {"kinds": ("episode",)}, {"as_of": BEGINNING + timedelta(days=1)}]
+)
+async def test_words_of_what_a_filter_leaves_are_found_behind_many_newer_memories(
+    indexed, services, monkeypatch, filters
+):
+    monkeypatch.setattr(search_statement, "LISTED", 20)
+    tenant = await indexed()
+    ids = iter(UUID(int=number) for number in range(1, 1_000))  # as UUIDv7 has it, later ones are larger
+    old = [
+        await tenant.add([None], memory_id=next(ids), terms=terms, agent="rare", kind="episode")
+        for terms in ([1, 2], [1], [3])
+    ]
+    for _ in range(120):
+        await tenant.add([None], memory_id=next(ids), terms=[1], valid_from=BEGINNING + timedelta(days=2))
+    await move_to_own_shelf(services, tenant)
+    found = {ranked.memory_id: ranked.legs.get("terms") for ranked in await tenant.find(None, terms=[1, 2], **filters)}
+    assert found == {old[0][0]: 1, old[1][0]: 2, old[2][0]: None}
+
+
+async def test_long_lists_of_words_are_not_left_for_a_scan_without_need(indexed, services, monkeypatch):
+    monkeypatch.setattr(search_statement, "LISTED", 60)
+    tenant = await indexed()
+    await tenant.add([None] * 150, terms=[1])
+    await tenant.add([None] * 5, terms=[2], agent="rare")
+    await move_to_own_shelf(services, tenant)
+    runs = []
+    sound = search_module._run
+    monkeypatch.setattr(search_module, "_run", lambda *given: runs.append(given) or sound(*given))
+    await tenant.find(None, terms=[1, 2, 3])
+    await tenant.find(None, terms=[2], agent="rare")
+    assert len(runs) == 2
 
 
 async def test_the_best_in_two_legs_comes_first_and_new_ones_fill_up():
@@ -353,25 +402,24 @@ async def vacuum(owner: asyncpg.Connection, table: str) -> None:
 
 
 @pytest.fixture
-async def shared_hnsw(owner: asyncpg.Connection) -> AsyncIterator[str]:
-    """What most do: one table with row-level security, one HNSW index over all tenants' vectors."""
+async def shared(owner: asyncpg.Connection) -> AsyncIterator[str]:
+    """What most do: one table with row-level security, one index over all tenants' vectors."""
     await owner.execute(
         f"""
-        CREATE TABLE shared_hnsw (tenant_id uuid, embedding halfvec({DIMENSIONS}));
-        CREATE INDEX ON shared_hnsw USING hnsw (embedding halfvec_ip_ops);
-        ALTER TABLE shared_hnsw ENABLE ROW LEVEL SECURITY;
-        ALTER TABLE shared_hnsw FORCE ROW LEVEL SECURITY;
-        CREATE POLICY own_rows ON shared_hnsw TO tunery_app
+        CREATE TABLE shared (tenant_id uuid, embedding halfvec({DIMENSIONS}));
+        ALTER TABLE shared ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE shared FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own_rows ON shared TO tunery_app
             USING (tenant_id = (SELECT nullif(current_setting('tunery.tenant_id', true), '')::uuid));
-        GRANT SELECT ON shared_hnsw TO tunery_app;
+        GRANT SELECT ON shared TO tunery_app;
         """
     )
-    yield "shared_hnsw"
-    await owner.execute("DROP TABLE shared_hnsw")
+    yield "shared"
+    await owner.execute("DROP TABLE shared")
 
 
 async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
-    indexed, services, owner: asyncpg.Connection, shared_hnsw: str
+    indexed, services, owner: asyncpg.Connection, shared: str
 ):
     tenant, neighbour = await indexed(), await indexed()
     points = Points(12)
@@ -381,20 +429,23 @@ async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
     await tenant.add(own, terms=[1])
 
     async def keep_shared(tenant_id: UUID, vectors: list[Any]) -> None:
-        await owner.execute("DELETE FROM shared_hnsw WHERE tenant_id = $1", tenant_id)
+        await owner.execute("DELETE FROM shared WHERE tenant_id = $1", tenant_id)
         rows = [(tenant_id, str(list(vector))) for vector in vectors]
-        await owner.executemany("INSERT INTO shared_hnsw VALUES ($1, $2::text::halfvec)", rows)
+        await owner.executemany("INSERT INTO shared VALUES ($1, $2::text::halfvec)", rows)
 
     async def explain_shared() -> dict[str, Any]:
         async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
-            for setting, value in {"hnsw.iterative_scan": "strict_order", "enable_seqscan": "off"}.items():
-                await uow.set_local(setting, value)
-            query = f"SELECT tenant_id FROM shared_hnsw ORDER BY embedding <#> '{list(theirs)}' LIMIT 10"
+            await uow.set_local("enable_seqscan", "off")
+            query = f"SELECT tenant_id FROM shared ORDER BY {distance} LIMIT 10"
             explained = text(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {query}".replace(":", r"\:"))
             for _ in range(2):
                 [plan] = await uow.session.scalar(explained)
         return plan["Plan"]
 
+    # The rows in the order of their distance, as an index over vectors gives them: but exactly. HNSW makes its graph by
+    # chance, and now and then doesn't come upon the nearest.
+    distance = f"(embedding <#> '{list(theirs)}'::halfvec)"
+    await owner.execute(f"CREATE INDEX ON {shared} ({distance})")
     await keep_shared(tenant.tenant_id, own)
     for _ in range(5):  # of a table that is all one tenant's, PostgreSQL would read the whole
         await (await indexed()).add(points.anywhere(400))
@@ -404,8 +455,8 @@ async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
             await clear_index(uow, await lock_store(uow))
         await neighbour.add(vectors, terms=[1])
         await keep_shared(neighbour.tenant_id, vectors)
-        await owner.execute(f"REINDEX TABLE {shared_hnsw}")
-        for table in ("memory_shelves.shelf_0", shared_hnsw):
+        await owner.execute(f"REINDEX TABLE {shared}")
+        for table in ("memory_shelves.shelf_0", shared):
             await vacuum(owner, table)
         plan = await tenant.explain(theirs, terms=[1])
         assert "Index Only Scan" in {node["Node Type"] for node in nodes_of(plan)}
@@ -417,5 +468,5 @@ async def test_a_search_does_the_same_work_whatever_its_neighbours_have_there(
     assert abs(pages_when_dense - pages_when_empty) <= 2
     assert pages_when_dense < 100
     # And the shared index does tell: this test can fail.
-    assert shared_when_dense[0] > 3 * shared_when_empty[0]
-    assert shared_when_dense[1] > 1.5 * shared_when_empty[1]
+    assert (shared_when_empty[0], shared_when_dense[0]) == (10, DENSE + 10)
+    assert shared_when_dense[1] > 3 * shared_when_empty[1]

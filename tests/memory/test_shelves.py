@@ -13,14 +13,12 @@ from tests.memory.indexed import DIMENSIONS, MODEL, Points, shelf_of_rows
 from tests.memory.memories import all_said
 from tests.memory.test_sealed import store_of
 from tunery.core.database import Database
-from tunery.core.errors import Unavailable
 from tunery.core.services import Services
 from tunery.memory import shelves
 from tunery.memory.index import clear_index, remove_from_index
 from tunery.memory.reembed import mend_store
-from tunery.memory.search import search
 from tunery.memory.shelves import ShelfRows, move_large_tenants, prepare_embedding_model
-from tunery.memory.stores import lock_store, open_store
+from tunery.memory.stores import lock_store
 
 MOST = 100
 
@@ -299,14 +297,3 @@ async def test_a_shelf_gets_its_index_when_the_model_is_found_out_later(crowded,
         await owner.execute(f"DROP INDEX memory_shelves.{index['indexname']}")
     await move_large_tenants(crowded)
     assert await owner.fetchval(indexes, f"shelf_{shelf}") == 1
-
-
-async def test_a_search_that_is_overtaken_again_and_again_says_so(crowded, indexed, monkeypatch):
-    monkeypatch.setattr("tunery.memory.search._ATTEMPTS", 1)
-    tenant, points = await indexed(), Points(11)
-    await tenant.add(points.anywhere(150))
-    async with tenant.database.unit_of_work(tenant.tenant_id) as uow:
-        outdated = await open_store(uow)
-        await move_large_tenants(crowded)
-        with pytest.raises(Unavailable):
-            await search(uow, outdated, tenant.query(points.anywhere(1)[0]), 10)

@@ -8,11 +8,12 @@ import pytest
 
 from tests.memory.conftest import rows_of
 from tests.memory.memories import NOTHING, all_said, known, recalled, said
-from tests.memory.test_forget import talked
+from tests.memory.test_forget import forget, talked
 from tests.memory.test_sealed import seal
 from tunery.core.database import Database
 from tunery.memory import import_lines, transfer
 from tunery.memory.conversations import list_conversations
+from tunery.memory.import_lines import ImportReader, InvalidImport
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.reembed import mend_store
 from tunery.memory.remember import remember
@@ -118,20 +119,38 @@ async def test_an_export_can_be_imported_again(api, services, tenant, sign_up, c
 
 
 async def test_a_fact_that_ended_as_it_began_comes_out_and_goes_in(api, services, tenant, sign_up, embeddings):
-    other = await sign_up("Other")
     items = [NewMemory(subject="anna", text=f"lives in {town}", key="home") for town in ("Oslo", "Rome")]
     await remember(services, tenant.tenant_id, items)
     lines = await exported(api, tenant)
-    assert lines[0]["valid_to"] == lines[0]["valid_from"]
-    for order in (lines, lines[::-1]):
-        for one in (tenant, other):
+    assert lines[0]["valid_from"] == lines[1]["valid_from"]
+    for one in (tenant, await sign_up("Other")):
+        for order in (lines, lines[::-1]):
             response = await put(api, one, ndjson(*order))
             assert response.status_code == 200, response.text
             assert len(await exported(api, one)) == 2
             assert await recalled(services, one, "lives") == ["lives in Rome"]
-    fresh = await sign_up("Fresh")
-    await put(api, fresh, ndjson(*lines[::-1]))
-    assert await recalled(services, fresh, "lives") == ["lives in Rome"]
+
+
+async def test_facts_that_come_in_end_and_are_ended_as_where_they_come_from(
+    api, services, tenant, sign_up, clock, embeddings
+):
+    """Also when one of them is forgotten afterwards."""
+    days = [clock.now() + timedelta(days=number) for number in range(-5, 5)]
+    for text, start, end in (("Rome", 0, 6), ("Oslo", 2, 4), ("Bonn", 3, None), ("Bern", 8, None), ("Ulm", 1, 2)):
+        until = None if end is None else days[end]
+        await said(services, tenant, f"lives in {text}", key="home", valid_from=days[start], valid_to=until)
+    other = await sign_up("Other")
+    await put(api, other, ndjson(*await exported(api, tenant)))
+
+    async def at_home(one) -> list[list[str]]:
+        return [await recalled(services, one, "lives", as_of=day) for day in days]
+
+    assert await at_home(other) == await at_home(tenant)
+    for text in ("lives in Bonn", "lives in Oslo", "lives in Ulm", "lives in Bern"):
+        for one in (tenant, other):
+            await forget(services, one, (await known(services, one))[text].id)
+        assert await at_home(other) == await at_home(tenant), text
+    assert await at_home(other) == [["lives in Rome"]] * 6 + [[]] * 4
 
 
 async def test_an_export_names_no_conversation_that_is_not_in_it(api, services, tenant, sign_up, embeddings):
@@ -183,6 +202,8 @@ async def test_an_export_is_of_one_subject_or_agent_if_asked(api, services, tena
     assert [line["text"] for line in await exported(api, tenant, agent="sales", subject="bert")] == ["likes water"]
     response = await get(api, tenant, subject="nobody")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+    response = await get(api, tenant, subject="")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "subject")
     response = await get(api, tenant, agent="No")
     assert (response.status_code, response.json()["error"]["param"]) == (400, "agent")
 
@@ -267,9 +288,39 @@ async def test_an_import_has_limits(api, tenant, owner, monkeypatch):
     wide = ndjson({"subject": "anna", "text": "x" * 100})
     assert (await put(api, tenant, wide)).json()["error"]["errors"][0]["code"] == "line_too_long"
     monkeypatch.setattr(import_lines, "MOST_BYTES", 1024**2)
-    assert "up to 1 MB" in (await put(api, tenant, b" " * 1024**2 + line)).json()["error"]["message"]
+    blank = b" " * 99 + b"\n"
+    assert "up to 1 MB" in (await put(api, tenant, blank * 10_600 + line)).json()["error"]["message"]
     assert "no memory" in (await put(api, tenant, b"\n \n")).json()["error"]["message"]
     assert await rows_of(owner, tenant) == NOTHING
+
+
+def test_a_line_that_does_not_end_is_refused_as_soon_as_it_is_too_long(clock):
+    reader, given = ImportReader(clock.now()), 0
+    reader.update(ndjson({"subject": "anna", "text": "x"}))
+    with pytest.raises(InvalidImport, match="line 2: longer than the limit of 2,097,152 bytes") as refused:
+        while True:
+            reader.update(b"x" * 1024)
+            given += 1024
+    assert given == import_lines.LONGEST_LINE
+    assert [error.line for error in refused.value.errors] == [2]
+
+
+def test_a_line_is_searched_for_its_end_once(clock):
+    """However small the parts are in which it comes: as many bytes are looked at as there are."""
+    looked_at = []
+
+    class Watched(bytearray):
+        def find(self, sought: bytes, start: int = 0) -> int:
+            looked_at.append(len(self) - start)
+            return super().find(sought, start)
+
+    reader = ImportReader(clock.now())
+    reader._pending = Watched()
+    line = ndjson({"subject": "anna", "text": "x" * 5_000})
+    for byte in line:
+        reader.update(bytes([byte]))
+    assert sum(looked_at) == len(line)
+    assert len(reader.memories) == 1
 
 
 async def test_thousands_of_bad_lines_are_counted_and_the_first_shown(api, tenant):

@@ -1,22 +1,30 @@
 """A deployment with memory, through the unmodified `openai` client."""
 
 import asyncio
+import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
+import httpx
+import openai
 import pytest
 from scripted_engine import TOKENIZER, ScriptedEngine
 from serving_tenant import ServingTenant
 
-from tunery.core.database import Database
+from tunery.core.database import Database, UnitOfWork
 from tunery.core.errors import NotFound
 from tunery.memory.erase import erase_subject
 from tunery.memory.new_memory import NewMemory
 from tunery.memory.recall import recall
 from tunery.memory.remember import remember
+from tunery.memory.stores import lock_store_for_move
+from tunery.memory.subjects import find_subject
+from tunery.serving import chat_memory
 from tunery.serving.chat_memory import HEADING, ChatMemory
 from tunery.serving.engines.embedding_engine import MiniLMEngine
+from tunery.training.tokenization import Tokenizer
 from tunery.vault.keyring import Keyring
 
 ServeNode = Callable[..., Awaitable[str]]
@@ -131,6 +139,50 @@ async def test_what_bears_on_the_question_is_found_by_its_meaning(tenant: Servin
     await embeddings.close()
 
 
+@pytest.mark.parametrize("user", ["", "x" * 256, 7, ["anna"]])
+async def test_a_name_is_checked_where_it_is_used(tenant: ServingTenant, engine: ScriptedEngine, user: object) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    await tenant.deploy("forgetful", base_model_name="tunery/tiny")
+
+    def asked(model: str) -> dict[str, Any]:
+        body = json.dumps({**ask("Which lamps?"), "model": model, "user": user})
+        return {"content": body, "headers": {**tenant.headers, "content-type": "application/json"}}
+
+    async with httpx.AsyncClient(base_url=str(tenant.openai.base_url)) as client:
+        refused = await client.post("chat/completions", **asked("shop"))
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "user")
+        assert engine.asked == []
+        assert (await client.post("chat/completions", **asked("forgetful"))).status_code == 200
+
+
+async def test_a_long_prompt_is_tokenised_twice_at_most(
+    tenant: ServingTenant, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, and with the memories that it has room for; where there is no room, once."""
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    texts = [f"Order {number} holds " + " ".join(f"lamp{number}x{lamp}" for lamp in range(12)) for number in range(5)]
+    await remember(tenant.services, tenant.id, [NewMemory(subject=ANNA, agent="shop", text=said) for said in texts])
+    sound, long = Tokenizer.encode_prompt, []
+
+    def encode_prompt(tokenizer: Tokenizer, messages: Any) -> list[int]:
+        tokens = sound(tokenizer, messages)
+        if "lamp lamp" in messages[-1]["content"]:
+            long.append(len(tokens))
+        return tokens
+
+    monkeypatch.setattr(Tokenizer, "encode_prompt", encode_prompt)
+    create = tenant.openai.chat.completions.create
+    answer = await create(**ask("What do my orders hold? " + "lamp " * 90, user=ANNA))
+    used = len(answer.memory["used"])
+    assert (0 < used < 5, len(long)) == (True, 3), "the third is the engine's own"
+    assert 0 < long[1] - long[0] <= min(256, (1024 - long[0]) // 2)
+    assert answer.usage.prompt_tokens == long[1] == long[2]
+    long.clear()
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        await create(**ask("What do my orders hold? " + "lamp " * 2000, user=ANNA))
+    assert len(long) == 1
+
+
 async def test_memories_leave_room_for_the_chat(tenant: ServingTenant, engine: ScriptedEngine) -> None:
     """A quarter of the context at most; the best ones first."""
     await tenant.deploy(memory=True, base_model_name="tunery/tiny")
@@ -198,6 +250,57 @@ async def test_a_chat_goes_on_when_a_memory_does_not_open(
     answer = await tenant.openai.chat.completions.create(**ask("Which lamps?", user=ANNA))
     assert answer.memory == {"used": [], "searched": [], "problem": "UNSEALING_FAILED", "remembered": True}
     assert told(engine) == ""
+
+
+async def test_what_others_keep_locked_is_not_waited_for(
+    tenant: ServingTenant, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person, while much is imported of them; the store, while its rows move."""
+    monkeypatch.setattr(chat_memory, "REMEMBER_SECONDS", 0.5)
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    await remember(tenant.services, tenant.id, [NewMemory(subject=ANNA, agent="shop", text="Anna likes lamps.")])
+    said = ask("I like green lamps best.", user=ANNA)
+
+    async def lock_person(uow: UnitOfWork) -> None:
+        await find_subject(uow, tenant.services.get(Keyring), ANNA, lock=True)
+
+    async def lock_all(uow: UnitOfWork) -> None:
+        await lock_store_for_move(uow, str(tenant.id), 1)
+
+    for lock in (lock_person, lock_all):
+        async with tenant.database.unit_of_work(tenant.id) as uow:
+            await lock(uow)
+            began = time.monotonic()
+            answer = await tenant.openai.chat.completions.create(**said)
+            assert time.monotonic() - began < 5
+        assert answer.memory["remembered"] is False
+        assert len(answer.memory["used"]) == 1
+    assert (await tenant.openai.chat.completions.create(**said)).memory["remembered"] is True
+    (await tenant.books()).check()
+
+
+async def test_who_hangs_up_while_a_chat_is_remembered_pays_nothing(
+    tenant: ServingTenant, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tenant.deploy(memory=True, base_model_name="tunery/tiny")
+    sound, begun = ChatMemory.remember, asyncio.Event()
+
+    async def remember_slowly(memory: ChatMemory, answer: str) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+        await sound(memory, answer)
+
+    monkeypatch.setattr(ChatMemory, "remember", remember_slowly)
+    chat = asyncio.create_task(tenant.openai.chat.completions.create(**ask("I like lamps.", user=ANNA)))
+    await begun.wait()
+    chat.cancel()
+    await asyncio.gather(chat, return_exceptions=True)
+    async with asyncio.timeout(10):
+        while (await tenant.books()).open_reservations:  # noqa: ASYNC110 - the books keep no event
+            await asyncio.sleep(0.05)
+    books = await tenant.books()
+    books.check()
+    assert books.usage == {}
 
 
 async def test_who_is_erased_while_they_chat_is_not_remembered(tenant: ServingTenant, serve_node: ServeNode) -> None:

@@ -9,8 +9,8 @@ from strawberry.scalars import JSON
 
 from tunery.core import ids
 from tunery.graphql.planner.mapping import METADATA, Declared
-from tunery.memory.conversations import OpenedConversation
-from tunery.memory.keep import Remembered
+from tunery.memory.batch import Remembered
+from tunery.memory.conversations import MOST_MESSAGES, OpenedConversation
 from tunery.memory.list_memories import StoreSize
 from tunery.memory.new_memory import KINDS
 from tunery.memory.opened import OpenedMemory
@@ -119,7 +119,9 @@ class ConversationMessage:
 class Conversation:
     id: strawberry.ID = strawberry.field(description="Opaque; begins with conv_.")
     agent: str = strawberry.field(description=AGENT)
-    messages: list[ConversationMessage] = strawberry.field(description="In their order.")
+    messages: list[ConversationMessage] = strawberry.field(
+        description="In their order.", metadata={METADATA: Declared(most=MOST_MESSAGES)}
+    )
     created_at: datetime = strawberry.field(description="When it was stored.")
 
     @classmethod
@@ -175,7 +177,10 @@ class MemoryStore:
 class RememberedMemory:
     id: strawberry.ID = strawberry.field(description="Of the memory that stands for it now.")
     subject_id: strawberry.ID = strawberry.field(description="Of the person.")
-    outcome: str = strawberry.field(description="stored; seen: it was known already; merged: it was nearly known.")
+    outcome: str = strawberry.field(
+        description="stored; seen: it was known already; merged: an older one differs in punctuation, capitals or"
+        " emphasis alone."
+    )
     merged_into: strawberry.ID | None = strawberry.field(
         description="The older memory that says the same, and that recall shows in its place."
     )

@@ -32,7 +32,7 @@ from tunery.memory.conversations import list_conversations
 from tunery.memory.erase import erase_subject
 from tunery.memory.forget import forget_by_ids, forget_of_subject
 from tunery.memory.list_memories import list_memories, measure_store
-from tunery.memory.new_memory import DEFAULT_AGENT, MOST_ITEMS, NewMemory
+from tunery.memory.new_memory import DEFAULT_AGENT, MOST_ITEMS, NewMemory, chosen_kinds
 from tunery.memory.recall import DEFAULT_K, MOST_K, recall
 from tunery.memory.remember import remember
 from tunery.memory.switch import set_search
@@ -152,6 +152,7 @@ OfSubject = Annotated[str, _said("Your name for the person.")]
 OfAgent = Annotated[str | None, _said("Only this agent's; absent: all.")]
 OfKinds = Annotated[list[str] | None, _said(f"Only these: {KIND}")]
 First = Annotated[int, _said("1 to 100.")]
+FirstConversations = Annotated[int, _said("1 to 100; with their messages, a call has points for a few alone.")]
 AfterMemory = Annotated[strawberry.ID | None, _said("The page begins behind this memory: an endCursor.")]
 AfterConversation = Annotated[strawberry.ID | None, _said("The page begins behind this conversation: an endCursor.")]
 Query = Annotated[str, _said("What to find memories for: a question, or what was just said. 1 to 8,000 characters.")]
@@ -182,7 +183,7 @@ class MemoryQuery:
             query,
             subject=subject,
             agent=agent,
-            kinds=kinds or (),
+            kinds=chosen_kinds(kinds),
             k=k,
             as_of=as_of,
         )
@@ -205,7 +206,7 @@ class MemoryQuery:
                 info.context.get(Keyring),
                 subject,
                 agent=agent,
-                kinds=kinds or (),
+                kinds=kinds,
                 first=first,
                 after=behind,
             )
@@ -218,7 +219,7 @@ class MemoryQuery:
         info: Info,
         subject: OfSubject,
         agent: OfAgent = None,
-        first: First = 20,
+        first: FirstConversations = 5,
         after: AfterConversation = None,
     ) -> ConversationPage:
         behind = None if after is None else ids.decode("conversation", after, field="after")
@@ -241,8 +242,9 @@ class MemoryQuery:
 class MemoryMutation:
     @operation(
         access=WRITE,
-        description="Keep up to 100 memories, all or none. What is known already is seen once more, what is nearly"
-        " known stands behind the older one, and a fact ends the validity of an older one with the same key.",
+        description="Keep up to 100 memories, all or none. What is known already is seen once more; what differs from"
+        " it in punctuation, capitals or emphasis alone stands behind it; a fact ends the validity of an older one with"
+        " the same key.",
     )
     @user_errors(RememberPayload)
     async def remember(self, info: Info, input: RememberInput) -> RememberPayload:  # noqa: A002
@@ -263,7 +265,7 @@ class MemoryMutation:
                     info.context.get(Keyring),
                     input.subject,
                     agent=input.agent,
-                    kinds=input.kinds or (),
+                    kinds=input.kinds,
                     before=input.before,
                 )
             else:

@@ -1,9 +1,11 @@
 """What holds for some memories, as SQL."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, or_
-from sqlalchemy.orm import aliased
+from sqlalchemy import ARRAY, ColumnElement, Uuid, all_, and_, exists, literal, or_
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from tunery.core.database import UnitOfWork
 from tunery.memory.index import shelves_of
@@ -39,3 +41,8 @@ def is_indexed(store: MemoryStore, embedding_model: str | None = None) -> Column
 def is_of_tenant(uow: UnitOfWork, store: MemoryStore) -> ColumnElement[bool]:
     """Whether a row of the index is the tenant's."""
     return and_(IndexedMemory.shelf.in_(shelves_of(store)), IndexedMemory.tenant_id == uow.tenant_id)
+
+
+def is_none_of(column: InstrumentedAttribute[UUID], identifiers: Iterable[UUID]) -> ColumnElement[bool]:
+    """Given as one array: of single parameters PostgreSQL takes no more than 32,767."""
+    return column != all_(literal(list(identifiers), ARRAY(Uuid)))

@@ -65,24 +65,22 @@ async def store_conversation(
     uow: UnitOfWork, keyring: Keyring, conversation: NewConversation, began_with: Mapping[str, UUID] | None = None
 ) -> UUID:
     """Seal the messages and keep them; the id. A subject that is unknown is made. Raises InvalidInput, and Conflict
-    when the name isn't that person's any more whose it was in `began_with`.
+    when somebody of that name was erased since `last_erased` said `began_with`.
     """
     check_conversation(conversation)
     # Whoever erases the tenant waits for this, or this for that.
     await lock_store(uow)
-    [identifier] = await keep_conversations(uow, keyring, [conversation], began_with)
+    subjects = await find_or_make_subjects(uow, keyring, {conversation.subject}, began_with)
+    [identifier] = await keep_conversations(uow, [conversation], subjects)
     return identifier
 
 
 async def keep_conversations(
     uow: UnitOfWork,
-    keyring: Keyring,
     conversations: Sequence[NewConversation],
-    began_with: Mapping[str, UUID] | None = None,
+    subjects: Mapping[str, OpenedSubject],
 ) -> list[UUID]:
-    """Those that were checked, in their order: their ids. The store is locked."""
-    names = {conversation.subject for conversation in conversations}
-    subjects = await find_or_make_subjects(uow, keyring, names, began_with)
+    """Those that were checked, in their order: their ids. Store and subjects are locked."""
     identifiers = await new_ids(uow, len(conversations))
     for identifier, conversation in zip(identifiers, conversations, strict=True):
         subject = subjects[conversation.subject]

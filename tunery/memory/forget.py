@@ -3,20 +3,22 @@
 What was merged into a memory says the same, and goes with it.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.orm import aliased
 
 from tunery.core import ids
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import InvalidInput, NotFound
 from tunery.core.slugs import check_slug
+from tunery.memory.conditions import is_unexpired
 from tunery.memory.index import remove_from_index, revise_in_index
 from tunery.memory.models import Conversation, Memory, MemoryStore
-from tunery.memory.new_memory import check_kinds, check_time
+from tunery.memory.new_memory import check_time, chosen_kinds
 from tunery.memory.stores import lock_store
 from tunery.memory.subjects import find_subject, lock_subjects
 from tunery.vault.keyring import Keyring
@@ -60,7 +62,7 @@ async def forget_of_subject(
     subject: str,
     *,
     agent: str | None = None,
-    kinds: Sequence[str] = (),
+    kinds: Sequence[str] | None = None,
     before: datetime | None = None,
 ) -> int:
     """Delete a subject's memories, or those of one agent, of some kinds, last said before a time; how many. Without
@@ -68,7 +70,7 @@ async def forget_of_subject(
     """
     if agent is not None:
         check_slug(agent, field="agent")
-    kinds = check_kinds(kinds)
+    kinds = chosen_kinds(kinds)
     if before is not None:
         before = check_time(before, field="before")
     store = await lock_store(uow)
@@ -79,8 +81,10 @@ async def forget_of_subject(
         chosen = chosen.where(Memory.agent == agent)
         conversations = conversations.where(Conversation.agent == agent)
     if before is not None:
-        # What was said again since stays, and so does what was merged into it.
-        chosen = chosen.where(Memory.last_seen_at < before)
+        # What was said again since stays, and so does what was merged into it, whenever that was said.
+        keeper = aliased(Memory)
+        of_keeper = select(keeper.last_seen_at).where(keeper.id == Memory.merged_into).scalar_subquery()
+        chosen = chosen.where(func.coalesce(of_keeper, Memory.last_seen_at) < before)
         conversations = conversations.where(Conversation.created_at < before)
     if kinds:
         chosen = chosen.where(Memory.kind.in_(kinds))
@@ -91,42 +95,47 @@ async def forget_of_subject(
 
 async def delete_memories(uow: UnitOfWork, store: MemoryStore, memory_ids: Collection[UUID]) -> set[UUID]:
     """Delete these, those that were merged into them, and what the index has of either; what was deleted. What a fact
-    ended holds again, for as long as that one would have. The store is locked, and so are the subjects.
+    ended holds again, until its own end or the next fact. The store is locked, and so are the subjects.
     """
     deleted: set[UUID] = set()
-    ends: dict[tuple[bytes, datetime], datetime | None] = {}
+    facts: dict[bytes, UUID] = {}
     for some in _parts(memory_ids):
         gone = (
             delete(Memory)
             .where(or_(Memory.id.in_(some), Memory.merged_into.in_(some)))
-            .returning(Memory.id, Memory.fact_digest, Memory.valid_from, Memory.valid_to)
+            .returning(Memory.id, Memory.subject_id, Memory.fact_digest)
         )
         for row in await uow.session.execute(gone.execution_options(synchronize_session=False)):
             deleted.add(row.id)
-            if row.fact_digest is not None and row.valid_to != row.valid_from:
-                ends[row.fact_digest, row.valid_from] = row.valid_to
+            if row.fact_digest is not None:
+                facts[row.fact_digest] = row.subject_id
         await remove_from_index(uow, store, some)
-    await _reopen(uow, store, ends)
+    for digests in _parts(facts):
+        await _reopen(uow, store, digests, {facts[digest] for digest in digests})
     return deleted
 
 
-async def _reopen(uow: UnitOfWork, store: MemoryStore, ends: Mapping[tuple[bytes, datetime], datetime | None]) -> None:
-    """`ends` are those of the facts that were deleted, by digest and beginning."""
-    for some in _parts({digest for digest, _ in ends}):
-        closed = select(Memory).where(Memory.fact_digest.in_(some), Memory.valid_to.is_not(None))
-        # Of several that ended together, the last one held.
-        last_first = closed.order_by(Memory.valid_from.desc(), Memory.id.desc())
-        taken = set()
-        for memory in (await uow.session.scalars(last_first.execution_options(populate_existing=True))).all():
-            assert memory.fact_digest is not None  # noqa: S101 - for the type checker
-            before = end = memory.valid_to
-            while end is not None and (memory.fact_digest, end) in ends and (memory.fact_digest, end) not in taken:
-                taken.add((memory.fact_digest, end))
-                end = ends[memory.fact_digest, end]
-            if end != before:
-                memory.valid_to = end
-                await revise_in_index(uow, store, [memory.id], valid_to=end, expires_at=memory.expires_at)
-    await uow.session.flush()
+async def _reopen(uow: UnitOfWork, store: MemoryStore, digests: Collection[bytes], subject_ids: set[UUID]) -> None:
+    """Each fact of these keys ends where it was told to, or where the next one begins: of several that begin together,
+    the one that was told last holds.
+    """
+    next_one = func.lead(Memory.valid_from).over(
+        partition_by=Memory.fact_digest, order_by=(Memory.valid_from, Memory.id)
+    )
+    ends = (
+        # The least is of those that are not null.
+        select(Memory.id, func.least(Memory.told_valid_to, next_one).label("valid_to"))
+        .where(Memory.subject_id.in_(subject_ids), Memory.fact_digest.in_(digests), is_unexpired(uow.now()))
+        .subquery()
+    )
+    changed = (
+        update(Memory)
+        .values(valid_to=ends.c.valid_to)
+        .where(Memory.id == ends.c.id, Memory.valid_to.is_distinct_from(ends.c.valid_to))
+        .returning(Memory.id, Memory.valid_to, Memory.expires_at)
+    )
+    for row in (await uow.session.execute(changed.execution_options(synchronize_session=False))).all():
+        await revise_in_index(uow, store, [row.id], valid_to=row.valid_to, expires_at=row.expires_at)
 
 
 async def _delete_conversations(uow: UnitOfWork, conversation_ids: Collection[UUID]) -> set[UUID]:

@@ -16,6 +16,7 @@ LONGEST_LINE: Final = 2 * 1024**2
 MOST_REPORTED: Final = 1_000
 LONGEST_ID: Final = 100
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_TOO_LONG: Final = ("line_too_long", f"longer than the limit of {LONGEST_LINE:,} bytes")
 
 
 @dataclass(frozen=True)
@@ -115,22 +116,28 @@ class ImportReader:
         self._size += len(chunk)
         if self._size > MOST_BYTES:
             raise InvalidImport(f"an import has up to {MOST_BYTES // 1024**2} MB: split it", [], 0)
+        start, searched = 0, len(self._pending)  # what came before holds no end of a line
         self._pending += chunk
-        start = 0
-        while (end := self._pending.find(b"\n", start)) >= 0:
+        while (end := self._pending.find(b"\n", max(start, searched))) >= 0:
             self._end_line(bytes(self._pending[start:end]))
             start = end + 1
         del self._pending[:start]
+        if len(self._pending) > LONGEST_LINE + len(_BYTE_ORDER_MARK):  # its end may never come
+            self._refuse(*_TOO_LONG)
+            raise self._refusal()
 
     def finish(self) -> None:
         """Raises InvalidImport with the first thousand bad lines and the count of all."""
         self._end_line(bytes(self._pending))
         if self.error_count:
-            first = self.errors[0]
-            more = f" (and {self.error_count - 1} more)" if self.error_count > 1 else ""
-            raise InvalidImport(f"line {first.line}: {first.message}{more}", self.errors, self.error_count)
+            raise self._refusal()
         if not (self.memories or self.conversations or self.expired):
             raise InvalidImport("the file holds no memory", [], 0)
+
+    def _refusal(self) -> InvalidImport:
+        first = self.errors[0]
+        more = f" (and {self.error_count - 1} more)" if self.error_count > 1 else ""
+        return InvalidImport(f"line {first.line}: {first.message}{more}", self.errors, self.error_count)
 
     def _end_line(self, line: bytes) -> None:
         if self._line == 1:
@@ -143,7 +150,7 @@ class ImportReader:
 
     def _check(self, line: bytes) -> None:
         if len(line) > LONGEST_LINE:
-            self._refuse("line_too_long", f"longer than the limit of {LONGEST_LINE:,} bytes")
+            self._refuse(*_TOO_LONG)
             return
         try:
             given = msgspec.json.decode(line, type=dict[str, Any])

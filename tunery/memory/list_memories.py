@@ -12,7 +12,7 @@ from tunery.core.errors import InvalidInput
 from tunery.core.slugs import check_slug
 from tunery.memory.conditions import is_listed
 from tunery.memory.models import Conversation, Memory, MemoryStore, Subject
-from tunery.memory.new_memory import check_kinds
+from tunery.memory.new_memory import chosen_kinds
 from tunery.memory.opened import OpenedMemory, open_memory
 from tunery.memory.stores import open_store
 from tunery.memory.subjects import open_subject
@@ -27,7 +27,7 @@ async def list_memories(
     subject: str,
     *,
     agent: str | None = None,
-    kinds: Sequence[str] = (),
+    kinds: Sequence[str] | None = None,
     first: int = 20,
     after: UUID | None = None,
 ) -> tuple[list[OpenedMemory], bool]:
@@ -39,8 +39,8 @@ async def list_memories(
     query = select(Memory).where(Memory.subject_id == opened.id, is_listed(uow.now()))
     if agent is not None:
         query = query.where(Memory.agent == check_slug(agent, field="agent"))
-    if kinds:
-        query = query.where(Memory.kind.in_(check_kinds(kinds)))
+    if kinds := chosen_kinds(kinds):
+        query = query.where(Memory.kind.in_(kinds))
     if after is not None:
         query = query.where(Memory.id < after)
     found = (await uow.session.scalars(query.order_by(Memory.id.desc()).limit(first + 1))).all()

@@ -41,8 +41,6 @@ class MemoryStore(Table):
     """open: embeddings and keyed hashes of words stand in the index. sealed: they are sealed, too, and are compared in
     the API's process.
     """
-    language: Mapped[str] = mapped_column(server_default="english")
-    """Whose words are stemmed and which are left out, as Snowball names it."""
     embedding_model: Mapped[str | None]
     """What recall searches now. None until the first memory is embedded."""
     dimensions: Mapped[int | None] = mapped_column(SmallInteger)
@@ -68,6 +66,12 @@ class Subject(Identified, TenantOwned, Table):
         UniqueConstraint("tenant_id", "id"),
         ForeignKeyConstraint(["tenant_id", "data_key_id"], ["data_keys.tenant_id", "data_keys.id"]),
         Index("ix_subjects_living", "data_key_id", postgresql_where=text("erased_at IS NULL")),
+        Index(
+            "ix_subjects_erased_digest",
+            "tenant_id",
+            "erased_digest",
+            postgresql_where=text("erased_digest IS NOT NULL"),
+        ),
     )
 
     digest: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -77,6 +81,8 @@ class Subject(Identified, TenantOwned, Table):
     """Seals everything of this person."""
     created_at: Mapped[datetime]
     erased_at: Mapped[datetime | None]
+    erased_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """What `digest` was, for a while: what was on its way when they were erased must not make them anew."""
 
 
 class Memory(Identified, TenantOwned, Table):
@@ -119,6 +125,9 @@ class Memory(Identified, TenantOwned, Table):
     importance: Mapped[float] = mapped_column(REAL)
     valid_from: Mapped[datetime]
     valid_to: Mapped[datetime | None]
+    """Of a fact with a key the earlier one of `told_valid_to` and the beginning of the next fact."""
+    told_valid_to: Mapped[datetime | None]
+    """The end that the caller told of a fact with a key: it stays when the next one is forgotten."""
     expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]

@@ -7,21 +7,24 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import ARRAY, DateTime, Float, Integer, Text, Uuid, bindparam, select, text
+from sqlalchemy import ARRAY, DateTime, Float, Integer, Text, TextClause, Uuid, bindparam, select, text
 
 from tunery.core.database import UnitOfWork
 from tunery.memory.index import shelves_of
 from tunery.memory.merging import NEAR
 from tunery.memory.models import Memory, MemoryStore, overlap
-from tunery.memory.sealed_store import Kept, Vector, keeps_sealed, load_living, vector_of
+from tunery.memory.sealed_store import MOST_COMPARED, Kept, Vector, keeps_sealed, load_living, vector_of
 from tunery.memory.subjects import OpenedSubject
 from tunery.vault.sealing import UnsealingFailed
 
+MOST_OPENED: Final = 20_000
+"""In a sealed store, of all groups together: they are opened while others wait for their subjects."""
 CANDIDATES: Final = 5
 """Whose texts are compared: the nearest may differ in a number, and the next one in nothing."""
 
@@ -68,24 +71,30 @@ def near_pairs(vectors: Sequence[Sequence[float] | None]) -> dict[int, list[int]
     }
 
 
-_NEAREST: Final = text(
-    """
+_NEAREST: Final = """
+    WITH asked AS MATERIALIZED (
+        SELECT number, subject, agent, kind, valid_from, valid_to, vector::halfvec AS vector
+        FROM unnest(:numbers, :subjects, :agents, :kinds, :starts, :ends, :vectors)
+          AS asked(number, subject, agent, kind, valid_from, valid_to, vector)
+    )
     SELECT asked.number, near.memory_id
-    FROM unnest(:numbers, :subjects, :agents, :kinds, :starts, :ends, :vectors)
-      AS asked(number, subject, agent, kind, valid_from, valid_to, vector)
-    CROSS JOIN LATERAL (
-        SELECT memory_id, embedding <#> asked.vector::halfvec AS distance FROM memory_index found
-        WHERE shelf = ANY (:shelves) AND tenant_id = :tenant AND embedding_model = :model AND dimensions = :dimensions
+    FROM asked CROSS JOIN LATERAL (
+        SELECT memory_id, embedding <#> asked.vector AS distance FROM memory_index found
+        WHERE shelf IN ({shelves}) AND tenant_id = :tenant AND embedding_model = :model AND dimensions = :dimensions
           AND subject_id = asked.subject AND found.agent = asked.agent AND found.kind = asked.kind
           AND (found.valid_from <= asked.valid_from OR asked.valid_to IS NULL OR found.valid_from < asked.valid_to)
           AND (found.valid_to IS NULL OR found.valid_to > asked.valid_from)
           AND (expires_at IS NULL OR expires_at > :now)
-          AND embedding <#> asked.vector::halfvec <= :distance
+          AND embedding <#> asked.vector <= :distance
         ORDER BY distance LIMIT :candidates
     ) AS near
     ORDER BY asked.number, near.distance
-    """
-).bindparams(
+"""
+"""pgvector's `<#>` is the inner product's negative: of vectors of length 1 the cosine's. The column is not cast to its
+dimensions, as in the index over a shelf, so no plan searches that. Materialised, a vector is parsed once, not for every
+row that it is compared with. Shelves stand in it as literals: by them the planner finds the partition.
+"""
+_PARAMETERS: Final = (
     bindparam("numbers", type_=ARRAY(Integer)),
     bindparam("subjects", type_=ARRAY(Uuid)),
     bindparam("agents", type_=ARRAY(Text)),
@@ -93,7 +102,6 @@ _NEAREST: Final = text(
     bindparam("starts", type_=ARRAY(DateTime(timezone=True))),
     bindparam("ends", type_=ARRAY(DateTime(timezone=True))),
     bindparam("vectors", type_=ARRAY(Text)),
-    bindparam("shelves", type_=ARRAY(Integer)),
     bindparam("tenant", type_=Uuid),
     bindparam("model", type_=Text),
     bindparam("dimensions", type_=Integer),
@@ -101,9 +109,11 @@ _NEAREST: Final = text(
     bindparam("distance", type_=Float),
     bindparam("candidates", type_=Integer),
 )
-"""pgvector's `<#>` is the inner product's negative: of vectors of length 1 the cosine's. The column is not cast to its
-dimensions, as in the index over a shelf, so no plan searches that.
-"""
+
+
+@lru_cache(maxsize=256)
+def _nearest_on(shelves: tuple[int, ...]) -> TextClause:
+    return text(_NEAREST.format(shelves=", ".join(str(int(shelf)) for shelf in shelves))).bindparams(*_PARAMETERS)
 
 
 async def _ranked_open(
@@ -111,7 +121,7 @@ async def _ranked_open(
 ) -> dict[int, list[UUID]]:
     numbers, sought = zip(*asked, strict=True)
     rows = await uow.session.execute(
-        _NEAREST,
+        _nearest_on(tuple(shelves_of(store))),
         {
             "numbers": list(numbers),
             "subjects": [one.subject.id for one in sought],
@@ -120,7 +130,6 @@ async def _ranked_open(
             "starts": [one.valid_from for one in sought],
             "ends": [one.valid_to for one in sought],
             "vectors": [f"[{','.join(map(repr, one.vector))}]" for one in sought],
-            "shelves": shelves_of(store),
             "tenant": uow.tenant_id,
             "model": model,
             "dimensions": len(sought[0].vector),
@@ -138,14 +147,23 @@ async def _ranked_open(
 async def _ranked_sealed(
     uow: UnitOfWork, store: MemoryStore, model: str, asked: Iterable[tuple[int, Sought]]
 ) -> dict[int, list[UUID]]:
-    """Opened here and compared here, the newest of each group."""
+    """Opened here and compared here, the newest of each group. What small groups leave, larger ones may take."""
     groups: dict[tuple[UUID, str, str], list[tuple[int, Sought]]] = {}
     for number, one in asked:
         groups.setdefault((one.subject.id, one.agent, one.kind), []).append((number, one))
     ranked: dict[int, list[UUID]] = {}
-    for members in groups.values():
+    left = MOST_OPENED
+    for done, members in enumerate(groups.values()):
         first = members[0][1]
-        known = await load_living(uow, store, subject_id=first.subject.id, agent=first.agent, kinds=(first.kind,))
+        known = await load_living(
+            uow,
+            store,
+            subject_id=first.subject.id,
+            agent=first.agent,
+            kinds=(first.kind,),
+            limit=min(MOST_COMPARED, left // (len(groups) - done)),
+        )
+        left -= len(known)
         # Opening thousands of vectors takes a while; others are served meanwhile.
         ranked.update(await asyncio.to_thread(_rank, members, known, model))
     return ranked

@@ -92,14 +92,11 @@ def check_memories(items: Sequence[NewMemory], now: datetime) -> list[CheckedMem
 
 
 def check_memory(item: NewMemory, now: datetime, *, path: str = "", imported: bool = False) -> CheckedMemory:
-    """Raises InvalidInput that names the value: `path`, then the field. An import may bring a fact that another one
-    ended as it began.
-    """
+    """Raises InvalidInput that names the value: `path`, then the field."""
     at = f"{path}." if path else ""
     valid_from = _time(item.valid_from, f"{at}validFrom")
     valid_to = _time(item.valid_to, f"{at}validTo")
-    is_empty = imported and valid_to is not None and valid_to == valid_from
-    if valid_to is not None and valid_to <= (valid_from or now) and not is_empty:
+    if valid_to is not None and valid_to <= (valid_from or now):
         raise InvalidInput("a memory's validity ends after it begins", field=f"{at}validTo")
     return CheckedMemory(
         path=path,
@@ -132,6 +129,15 @@ def check_memory_text(text: str, *, field: str, noun: str = "a memory's text") -
 def check_kinds(kinds: Sequence[str], *, field: str = "kinds") -> tuple[str, ...]:
     """Raises InvalidInput for one that there isn't."""
     return tuple(dict.fromkeys(_one_of(KINDS, kind, field) for kind in kinds))
+
+
+def chosen_kinds(kinds: Sequence[str] | None, *, field: str = "kinds") -> tuple[str, ...]:
+    """The kinds that something is narrowed to: () for None, which is all of them. Raises InvalidInput, also for an
+    empty list: that is none of them, and nobody means it.
+    """
+    if kinds is not None and not kinds:
+        raise InvalidInput("name one kind or more, or leave it out for all", field=field)
+    return check_kinds(kinds or (), field=field)
 
 
 def check_time(time: datetime, *, field: str) -> datetime:

@@ -1,6 +1,7 @@
 """Recalling: what is nearest in meaning, shares words, or is newest, of what holds and is not expired."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,16 +18,15 @@ from tunery.core.services import Services
 from tunery.core.slugs import check_slug
 from tunery.memory.embedding import Embedders, embed_what_goes
 from tunery.memory.fusion import Ranked
-from tunery.memory.keep import TERMS_PURPOSE
 from tunery.memory.models import Memory, MemoryStore
 from tunery.memory.new_memory import check_kinds, check_memory_text, check_time
 from tunery.memory.opened import OpenedMemory, open_memories, open_memory
-from tunery.memory.sealed_search import search_sealed
+from tunery.memory.sealed_search import search_sealed, turn_to_search
 from tunery.memory.sealed_store import keeps_sealed
 from tunery.memory.search import SearchQuery, search
 from tunery.memory.stores import open_store
 from tunery.memory.subjects import OpenedSubject, find_subject, open_subjects
-from tunery.memory.terms import hash_terms, terms_of
+from tunery.memory.terms import TERMS_PURPOSE, hash_terms, terms_of
 from tunery.vault.keyring import Keyring
 
 DEFAULT_K: Final = 10
@@ -80,8 +80,8 @@ async def recall(
 
     Without a subject all of the tenant's are searched; a sealed store takes one.
 
-    Raises InvalidInput, NotFound for an unknown subject, and UnsealingFailed that names the memory: an answer is whole
-    or there is none.
+    Raises InvalidInput, NotFound for an unknown subject, Unavailable when many sealed searches wait, UnsealingFailed
+    that names the memory: an answer is whole or there is none.
     """
     if not 1 <= k <= MOST_K:
         raise InvalidInput(f"k is 1 to {MOST_K}, not {k:,}", field="k")
@@ -101,7 +101,8 @@ async def recall(
             await keyring.purpose_key(uow, TERMS_PURPOSE)
     vectors = await _embed(services.get(Embedders), store, question.text)
     # What is found is read: a memory that is forgotten in between doesn't leave the answer one short.
-    async with database.unit_of_work(tenant_id, snapshot=True) as uow:
+    turn = turn_to_search() if keeps_sealed(store) else contextlib.nullcontext()
+    async with turn, database.unit_of_work(tenant_id, snapshot=True) as uow:
         return await _answer(uow, keyring, question, subject_id, vectors)
 
 
@@ -118,7 +119,7 @@ async def _answer(
         subject = (await open_subjects(uow, keyring, [subject_id])).get(subject_id)
         if subject is None:  # erased
             raise NotFound("subject", question.subject, field="subject")
-    words = terms_of(question.text, store.language)
+    words = terms_of(question.text)
     if keeps_sealed(store):
         if subject is None:
             raise InvalidInput("the search of this organisation is sealed: name the subject", field="subject")

@@ -6,10 +6,9 @@ recall asks for the new ones, and the old ones are deleted. Progress is the rows
 where the rows end.
 """
 
-import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -20,23 +19,26 @@ from tunery.core.database import Database, UnitOfWork, sqlstate_of
 from tunery.core.errors import DomainError, Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
-from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
+from tunery.memory.batch import Embedded, entry_of, reinforce, revise
+from tunery.memory.conditions import is_indexed, is_none_of, is_of_tenant, is_searchable
 from tunery.memory.contents import open_content, seal_embedding
 from tunery.memory.embedding import Embedder, Embedders, embed_around_failures
 from tunery.memory.index import NO_MODEL, add_to_index, remove_from_index
-from tunery.memory.keep import TERMS_PURPOSE, Embedded, adopt_model, entry_of, raise_known, revise
+from tunery.memory.keep import adopt_model
 from tunery.memory.merging import says_the_same
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
-from tunery.memory.nearest import Sought, find_nearest
+from tunery.memory.nearest import Sought, find_nearest, near_pairs
 from tunery.memory.shelves import prepare_embedding_model
 from tunery.memory.stores import LOCK_NOT_AVAILABLE, StoreBusy, lock_store, lock_store_for_move, open_store
-from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
-from tunery.memory.terms import hash_terms, terms_of
+from tunery.memory.subjects import OpenedSubject, lock_subjects, open_those_that_open
+from tunery.memory.terms import TERMS_PURPOSE, hash_terms, terms_of
 from tunery.vault.keyring import Keyring
 from tunery.vault.sealing import UnsealingFailed
 
 EMBED: Final = "memory.embed"
 BATCH: Final = 64
+TURN: Final = 50
+"""Batches of one store, before the others have their turn."""
 CLAIM: Final = timedelta(minutes=2)
 """For a worker to mend a store, renewed with every batch."""
 _WRITERS_SECONDS: Final = 5
@@ -48,7 +50,16 @@ log = get_logger(__name__)
 
 
 async def embed_missing(services: Services) -> int:
-    """Embed what is missing in all stores; how many memories got a vector. Raises Unavailable when no model answers."""
+    """Embed what is missing in all stores, in turns; how many memories got a vector. Raises Unavailable when no model
+    answers.
+    """
+    embedded = 0
+    while count := await _give_each_a_turn(services):
+        embedded += count
+    return embedded
+
+
+async def _give_each_a_turn(services: Services) -> int:
     current = services.get(Embedders).current.model
     async with services.get(Database).dispatch() as uow:
         tenants = (await uow.session.scalars(_stores_to_mend(uow, current))).all()
@@ -66,10 +77,11 @@ async def embed_missing(services: Services) -> int:
             log.info("a memory store is written to all the time; later", tenant_id=str(tenant_id))
         except DomainError as error:
             log.error("a memory store can't be mended", tenant_id=str(tenant_id), error=error.message)  # noqa: TRY400
-        except DBAPIError as error:
-            if sqlstate_of(error) != LOCK_NOT_AVAILABLE:
-                raise
-            log.info("a memory store's shelf is used all the time; later", tenant_id=str(tenant_id))
+        except DBAPIError as error:  # its message holds what the statement was given
+            if sqlstate_of(error) == LOCK_NOT_AVAILABLE:
+                log.info("a memory store's shelf is used all the time; later", tenant_id=str(tenant_id))
+            else:
+                log.error("a memory store can't be mended", tenant_id=str(tenant_id), sqlstate=sqlstate_of(error))  # noqa: TRY400
     if unanswered is not None:
         raise unanswered
     return embedded
@@ -93,22 +105,26 @@ def _stores_to_mend(uow: UnitOfWork, current: str) -> Select[UUID]:
 
 
 async def mend_store(services: Services, tenant_id: UUID) -> int:
-    """Embed what is missing in one store, unless somebody else does; how many memories got a vector."""
-    if not await _claim(services, tenant_id):
+    """Embed what is missing in one store, unless somebody else does; how many memories got a vector. What is more than
+    one turn's work is left to the next one.
+    """
+    claimed_until = await _claim(services, tenant_id)
+    if claimed_until is None:
         return 0
-    work = _Mending(services, tenant_id, services.get(Embedders).current)
+    work = _Mending(services, tenant_id, services.get(Embedders).current, claimed_until)
     try:
         return await work.run()
     finally:
         async with services.get(Database).unit_of_work(tenant_id) as uow:
-            await uow.session.execute(_own(uow).values(claimed_until=None))
+            await uow.session.execute(_claimed(uow, work.claimed_until).values(claimed_until=None))
 
 
-async def _claim(services: Services, tenant_id: UUID) -> bool:
+async def _claim(services: Services, tenant_id: UUID) -> datetime | None:
+    """Until when the store is ours, None when it is somebody else's."""
     async with services.get(Database).unit_of_work(tenant_id) as uow:
         free = or_(MemoryStore.claimed_until.is_(None), MemoryStore.claimed_until <= uow.now())
-        claimed = _own(uow).where(free).values(claimed_until=uow.now() + CLAIM).returning(MemoryStore.tenant_id)
-        return await uow.session.scalar(claimed) is not None
+        claim = _own(uow).where(free).values(claimed_until=uow.now() + CLAIM)
+        return await uow.session.scalar(claim.returning(MemoryStore.claimed_until))
 
 
 @dataclass
@@ -122,23 +138,53 @@ class _Text:
     text: str | None
 
 
+@dataclass(frozen=True)
+class _WithVector:
+    """A memory and its new vector: None where the model does not take the text."""
+
+    memory: Memory
+    subject: OpenedSubject
+    text: str | None
+    vector: Sequence[float] | None
+
+    def sought(self) -> Sought | None:
+        memory = self.memory
+        if self.vector is None or not memory.to_compare:
+            return None
+        return Sought(self.subject, memory.agent, memory.kind, memory.valid_from, memory.valid_to, self.vector)
+
+    def may_repeat(self, other: "_WithVector") -> bool:
+        one, another = self.memory, other.memory
+        is_like = (one.subject_id, one.agent, one.kind) == (another.subject_id, another.agent, another.kind)
+        return is_like and another.holds_within(one.valid_from, one.valid_to)
+
+
 @dataclass
 class _Mending:
     services: Services
     tenant_id: UUID
     embedder: Embedder
+    claimed_until: datetime
+    """By this: another claim ends at another moment."""
+    _left: int = field(default_factory=lambda: TURN)
+    """Of the turn, in batches."""
     _prepared: bool = False
     _kept: int = 0
     """Memories that the last pass mended."""
     _deleted: int = 0
     """Outdated rows that it deleted."""
+    _waiting: set[UUID] = field(default_factory=set)
+    """Subjects whose key does not open: their memories wait for it, and keep the store from nothing."""
 
     async def run(self) -> int:
         database, embedded = self.services.get(Database), 0
         while True:
             after: UUID | None = None
             self._kept = 0
+            self._waiting.clear()
             while True:
+                if self._left <= 0:
+                    return embedded
                 texts, after = await self._read(after)
                 if after is None:
                     break
@@ -152,6 +198,7 @@ class _Mending:
             async with database.unit_of_work(self.tenant_id) as uow:
                 await lock_store_for_move(uow, str(self.tenant_id), _WRITERS_SECONDS)
                 is_whole = await self._finish(uow)
+            self._left -= 1
             if is_whole or not (self._kept or self._deleted):  # what is left, this pass could not mend
                 return embedded
 
@@ -175,7 +222,7 @@ class _Mending:
             if after is not None:
                 query = query.where(Memory.id > after)
             memories = (await uow.session.scalars(query.order_by(Memory.id).limit(BATCH))).all()
-            subjects = await _open_subjects(uow, self.services.get(Keyring), {one.subject_id for one in memories})
+            subjects = await self._open(uow, {one.subject_id for one in memories})
             texts = [
                 _Text(memory.id, memory.subject_id, _text_of(subjects[memory.subject_id], memory))
                 for memory in memories
@@ -184,40 +231,55 @@ class _Mending:
             return texts, memories[-1].id if memories else None
 
     async def _write(self, texts: Sequence[_Text], vectors: Sequence[Sequence[float] | None]) -> int:
-        keyring = self.services.get(Keyring)
+        self._left -= 1
         async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
             store = await lock_store(uow)
             if store.switching:
                 return 0
-            await uow.session.execute(_own(uow).values(claimed_until=uow.now() + CLAIM))
+            await self._renew_claim(uow)
             await adopt_model(uow, store, Embedded(self.embedder.model, vectors))
             await lock_subjects(uow, {one.subject_id for one in texts})
             wanted = [one.memory_id for one in texts]
             missing = select(Memory).where(Memory.id.in_(wanted), _is_missing(uow, store, self.embedder.model))
             memories = {memory.id: memory for memory in await uow.session.scalars(missing)}
-            subjects = await _open_subjects(uow, keyring, {one.subject_id for one in texts})
-            written = 0
-            for one, vector in zip(texts, vectors, strict=True):
-                memory, subject = memories.get(one.memory_id), subjects.get(one.subject_id)
-                if memory is None or subject is None:  # forgotten or erased meanwhile
-                    continue
-                await self._keep(uow, store, subject, memory, one.text, vector)
-                self._kept += 1
-                written += vector is not None
-            return written
+            subjects = await self._open(uow, {one.subject_id for one in texts})
+            batch = [
+                _WithVector(memories[one.memory_id], subjects[one.subject_id], one.text, vector)
+                for one, vector in zip(texts, vectors, strict=True)
+                if one.memory_id in memories and one.subject_id in subjects  # neither forgotten nor erased meanwhile
+            ]
+            near = await self._find_near(uow, store, batch)
+            for one, others in zip(batch, near, strict=True):
+                await self._keep(uow, store, one, others)
+            self._kept += len(batch)
+            return sum(one.vector is not None for one in batch)
 
-    async def _keep(
-        self,
-        uow: UnitOfWork,
-        store: MemoryStore,
-        subject: OpenedSubject,
-        memory: Memory,
-        text: str | None,
-        vector: Sequence[float] | None,
-    ) -> None:
+    async def _find_near(self, uow: UnitOfWork, store: MemoryStore, batch: Sequence[_WithVector]) -> list[list[Memory]]:
+        """For each that is still to be compared, those that its vector lies near, of the batch itself, too."""
+        found = await find_nearest(uow, store, self.embedder.model, [one.sought() for one in batch])
+        pairs = near_pairs([one.vector for one in batch])
+        for number, one in enumerate(batch):
+            found[number] += [batch[other].memory for other in pairs.get(number, ()) if one.may_repeat(batch[other])]
+        return found
+
+    async def _renew_claim(self, uow: UnitOfWork) -> None:
+        renewed = _claimed(uow, self.claimed_until).values(claimed_until=uow.now() + CLAIM)
+        claimed_until = await uow.session.scalar(renewed.returning(MemoryStore.claimed_until))
+        if claimed_until is None:  # a batch took longer than that, and somebody else goes on
+            self._left = 0
+        else:
+            self.claimed_until = claimed_until
+
+    async def _open(self, uow: UnitOfWork, subject_ids: set[UUID]) -> dict[UUID, OpenedSubject]:
+        opened = await open_those_that_open(uow, self.services.get(Keyring), subject_ids)
+        self._waiting |= subject_ids - opened.keys()
+        return opened
+
+    async def _keep(self, uow: UnitOfWork, store: MemoryStore, one: _WithVector, near: Iterable[Memory]) -> None:
+        memory, subject, text, vector = one.memory, one.subject, one.text, one.vector
         if memory.to_compare:
             memory.to_compare = False
-            if vector is not None and text is not None and await self._merge(uow, store, subject, memory, text, vector):
+            if text is not None and await self._merge(uow, store, subject, memory, text, near):
                 return
         if store.search == "sealed":
             memory.sealed_embedding = seal_embedding(subject, memory.id, vector or ())
@@ -225,7 +287,7 @@ class _Mending:
             await uow.session.flush()
             return
         key = (await self.services.get(Keyring).purpose_key(uow, TERMS_PURPOSE)).key
-        terms = hash_terms(key, terms_of(text, store.language)) if text is not None else []
+        terms = hash_terms(key, terms_of(text)) if text is not None else []
         await add_to_index(uow, store, [entry_of(memory, vector, terms)], embedding_model=self.embedder.model)
         if store.embedding_model == self.embedder.model:
             await remove_from_index(uow, store, [memory.id], embedding_model=NO_MODEL)
@@ -237,20 +299,18 @@ class _Mending:
         subject: OpenedSubject,
         memory: Memory,
         text: str,
-        vector: Sequence[float],
+        near: Iterable[Memory],
     ) -> bool:
         """Whether an older memory says the same: then this one stands behind it."""
-        sought = Sought(subject, memory.agent, memory.kind, memory.valid_from, memory.valid_to, vector)
-        [near] = await find_nearest(uow, store, self.embedder.model, [sought])
         for other in near:
-            if other.id >= memory.id or other.fact_digest is not None:
+            if other.id >= memory.id or other.fact_digest is not None or other.merged_into is not None:
                 continue
             try:
                 said = open_content(subject, other.id, other.sealed_content).text
             except UnsealingFailed:  # the vault has logged it; what doesn't open is nobody's duplicate
                 continue
             if says_the_same(text, said):
-                if raise_known(other, memory):
+                if reinforce(other, memory):
                     await revise(uow, store, other)
                 memory.merged_into = other.id
                 behind = update(Memory).where(Memory.merged_into == memory.id).values(merged_into=other.id)
@@ -263,26 +323,31 @@ class _Mending:
     async def _finish(self, uow: UnitOfWork) -> bool:
         """Whether the store is whole: nothing is missing, and nothing of another model is left. The store is locked,
         nobody writes.
+
+        Who waits for their key keeps it from being whole, and nobody else's memories from moving.
         """
         store, model = await open_store(uow), self.embedder.model
         self._deleted = 0
         if store.switching:
             return True
-        if await uow.session.scalar(select(Memory.id).where(_is_missing(uow, store, model)).limit(1)) is not None:
+        missing = select(Memory.id).where(_is_missing(uow, store, model), is_none_of(Memory.subject_id, self._waiting))
+        if await uow.session.scalar(missing.limit(1)) is not None:
             return False
         if store.embedding_model not in {None, model}:
             log.info("a store moves to another model", before=store.embedding_model, model=model)
             store.dimensions = await self._dimensions(uow, store)
             store.embedding_model = model
         others = select(IndexedMemory.memory_id, IndexedMemory.embedding_model).where(
-            is_of_tenant(uow, store), IndexedMemory.embedding_model != (store.embedding_model or NO_MODEL)
+            is_of_tenant(uow, store),
+            IndexedMemory.embedding_model != (store.embedding_model or NO_MODEL),
+            is_none_of(IndexedMemory.subject_id, self._waiting),
         )
         rows = (await uow.session.execute(others.limit(_DELETE_AT_ONCE))).all()
         self._deleted = len(rows)
         for other in {row.embedding_model for row in rows}:
             outdated = [row.memory_id for row in rows if row.embedding_model == other]
             await remove_from_index(uow, store, outdated, embedding_model=other)
-        store.incomplete = len(rows) == _DELETE_AT_ONCE
+        store.incomplete = len(rows) == _DELETE_AT_ONCE or bool(self._waiting)
         return not store.incomplete
 
     async def _dimensions(self, uow: UnitOfWork, store: MemoryStore) -> int | None:
@@ -299,20 +364,15 @@ def _own(uow: UnitOfWork) -> Update:
     return update(MemoryStore).where(MemoryStore.tenant_id == uow.tenant_id)
 
 
+def _claimed(uow: UnitOfWork, until: datetime) -> Update:
+    return _own(uow).where(MemoryStore.claimed_until == until)
+
+
 def _is_missing(uow: UnitOfWork, store: MemoryStore, model: str) -> ColumnElement[bool]:
     """Whether a memory was never embedded with that model. One that the model doesn't take was."""
     if store.search == "sealed":
         return and_(is_searchable(uow.now()), Memory.embedding_model.is_distinct_from(model))
     return and_(is_searchable(uow.now()), ~is_indexed(store, model))
-
-
-async def _open_subjects(uow: UnitOfWork, keyring: Keyring, identifiers: set[UUID]) -> dict[UUID, OpenedSubject]:
-    """Those whose key opens: the others' memories wait for it, and keep nobody from theirs."""
-    opened: dict[UUID, OpenedSubject] = {}
-    for identifier in identifiers:
-        with contextlib.suppress(UnsealingFailed):  # the vault has logged it
-            opened |= await open_subjects(uow, keyring, [identifier])
-    return opened
 
 
 def _text_of(subject: OpenedSubject, memory: Memory) -> str | None:

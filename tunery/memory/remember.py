@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,24 +12,29 @@ from tunery.core.database import Database
 from tunery.core.errors import Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
+from tunery.memory.batch import Embedded, Remembered
 from tunery.memory.embedding import Embedders, embed_what_goes
-from tunery.memory.keep import Embedded, Remembered, keep
+from tunery.memory.keep import keep
 from tunery.memory.models import MemoryStore
 from tunery.memory.new_memory import NewMemory, check_memories
-from tunery.memory.subjects import ids_of_subjects
+from tunery.memory.subjects import last_erased
 from tunery.vault.keyring import Keyring
+
+PATIENCE_SECONDS: Final = 15.0
+"""For the embeddings of one call."""
 
 log = get_logger(__name__)
 
 
 async def remember(
-    services: Services, tenant_id: UUID, items: Sequence[NewMemory], *, patience: float | None = None
+    services: Services, tenant_id: UUID, items: Sequence[NewMemory], *, patience: float = PATIENCE_SECONDS
 ) -> list[Remembered]:
     """Keep up to 100 memories, in their order: all or none.
 
-    What is known already is seen once more; what is nearly known is kept, but recall shows the older one; a fact ends
-    the validity of an older one with the same key. While no embedding model can be asked, memories are found by their
-    words and their age; the sweep embeds them later, as it does what takes longer than `patience` (seconds).
+    What is known already is seen once more; what differs from it in punctuation, capitals or emphasis alone is kept,
+    but recall shows the older one; a fact ends the validity of an older one with the same key. While no embedding model
+    can be asked, memories are found by their words and their age; the sweep embeds them later, as it does what takes
+    longer than `patience` (seconds).
 
     Raises InvalidInput and NotFound that name the field, as `items[3].text`; Conflict when a subject is erased
     meanwhile; UnsealingFailed.
@@ -37,15 +43,13 @@ async def remember(
     database = services.get(Database)
     async with database.unit_of_work(tenant_id) as uow:
         model = await uow.session.scalar(select(MemoryStore.embedding_model))
-        began_with = await ids_of_subjects(uow, services.get(Keyring), {item.subject for item in checked})
+        began_with = await last_erased(uow, services.get(Keyring), {item.subject for item in checked})
     embedded = await _embed(services.get(Embedders), model, [item.text for item in checked], patience)
     async with database.unit_of_work(tenant_id) as uow:
         return await keep(uow, services.get(Keyring), services.get(Clock), checked, embedded, began_with)
 
 
-async def _embed(
-    embedders: Embedders, model: str | None, texts: Sequence[str], patience: float | None
-) -> Embedded | None:
+async def _embed(embedders: Embedders, model: str | None, texts: Sequence[str], patience: float) -> Embedded | None:
     """With the store's model, the newest one if it has none yet. None when nobody can be asked."""
     embedder = embedders.current if model is None else embedders.find(model)
     if embedder is None:

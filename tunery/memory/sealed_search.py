@@ -4,8 +4,10 @@ the same three legs as in the index, and fused in the same way.
 
 import asyncio
 import math
+import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, zip_longest
@@ -15,6 +17,7 @@ from uuid import UUID
 import numpy as np
 
 from tunery.core.database import UnitOfWork
+from tunery.core.errors import InvalidInput, Unavailable
 from tunery.memory.contents import open_content
 from tunery.memory.fusion import Ranked, fuse
 from tunery.memory.models import MemoryStore
@@ -24,6 +27,28 @@ from tunery.memory.terms import terms_of
 
 OPENED_AT_ONCE: Final = 2_000
 """However many there are, so many are in memory at a time."""
+SECONDS: Final = 10.0
+"""For one search: in it some hundred thousand memories are opened."""
+SEARCHES_AT_ONCE: Final = 2
+"""In this process: each keeps a thread and a connection busy, which others need, too."""
+WAIT_SECONDS: Final = 5.0
+"""For a turn."""
+
+_turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
+
+
+@asynccontextmanager
+async def turn_to_search() -> AsyncIterator[None]:
+    """For `search_sealed`; to be waited for before a connection is taken. Raises Unavailable."""
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await _turns.acquire()
+    except TimeoutError as error:
+        raise Unavailable("many sealed memories are being searched: try again in a moment") from error
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 async def search_sealed(
@@ -40,10 +65,10 @@ async def search_sealed(
 ) -> list[Ranked]:
     """The best `limit` of the subject's memories. `vectors` are the query's, by model.
 
-    Raises UnsealingFailed that names the memory.
+    Raises UnsealingFailed that names the memory, and InvalidInput when there are too many to open them in time.
     """
     sought = {model: np.asarray(vector, dtype=np.float32) for model, vector in vectors.items()}
-    search, page = _Search(subject, sought, frozenset(words), store.language), None
+    search, page = _Search(subject, sought, frozenset(words), time.monotonic() + SECONDS), None
     while page is None or len(page) == OPENED_AT_ONCE:
         page = await load_living(
             uow,
@@ -68,7 +93,8 @@ class _Search:
     subject: OpenedSubject
     vectors: Mapping[str, Vector]
     words: frozenset[str]
-    language: str
+    deadline: float
+    """On `time.monotonic`."""
     _newest: list[UUID] = field(default_factory=list)
     _cosines: dict[str, list[tuple[float, UUID]]] = field(default_factory=lambda: defaultdict(list))
     _shared: list[tuple[UUID, frozenset[str]]] = field(default_factory=list)
@@ -76,6 +102,12 @@ class _Search:
 
     def add(self, page: Iterable[Kept]) -> None:
         for kept in page:
+            if time.monotonic() > self.deadline:
+                raise InvalidInput(
+                    f"a sealed search opens all memories that it looks at, and of these only {len(self._newest):,} in"
+                    f" {SECONDS:g} seconds: narrow it by agent or kinds",
+                    field="subject",
+                )
             self._newest.append(kept.id)
             for model, sought in self.vectors.items():
                 vector = vector_of(self.subject, kept, model)
@@ -83,7 +115,7 @@ class _Search:
                     self._cosines[model].append((float(vector @ sought), kept.id))
             if self.words:
                 text = open_content(self.subject, kept.id, kept.sealed_content or b"").text
-                if found := self.words.intersection(terms_of(text, self.language)):
+                if found := self.words.intersection(terms_of(text)):
                     self._shared.append((kept.id, found))
 
     def best(self, limit: int) -> list[Ranked]:

@@ -59,8 +59,8 @@ class SearchQuery:
 
 @dataclass(frozen=True)
 class Statement:
-    """Its one row says where the tenant's rows lie (`shelf`, `moving`), and ranks them by each leg (`vector`, `terms`,
-    `recency`).
+    """Its one row ranks the tenant's rows by each leg (`vector`, `terms`, `recency`), and says whether more of them may
+    have a word than were looked at (`cut`).
     """
 
     clause: TextClause
@@ -187,20 +187,22 @@ class _Parts:
             )
         if self.terms:
             tables.append(
-                "listed AS MATERIALIZED (SELECT DISTINCT newest.memory_id FROM unnest(:numbers) AS asked(term),"
+                "listed AS MATERIALIZED (SELECT asked.number, newest.memory_id"
+                " FROM unnest(:numbers) WITH ORDINALITY AS asked(term, number),"
                 " LATERAL (SELECT memory_id FROM memory_terms WHERE term = asked.term"
                 f" ORDER BY memory_id DESC LIMIT {LISTED}) AS newest)"
             )
             # One look-up for each: left to choose, the planner reads the whole shelf for fear of long lists.
             tables.append(
-                "own AS MATERIALIZED (SELECT looked_up.* FROM listed, LATERAL (SELECT memory_id, created_at,"
-                f" {_MASK} {rows} AND memory_id = listed.memory_id LIMIT 1) AS looked_up)"
+                "own AS MATERIALIZED (SELECT looked_up.* FROM (SELECT DISTINCT memory_id FROM listed) AS listed,"
+                f" LATERAL (SELECT memory_id, created_at, {_MASK} {rows} AND memory_id = listed.memory_id LIMIT 1)"
+                " AS looked_up)"
             )
         recency = f"SELECT memory_id {rows} ORDER BY created_at DESC LIMIT {self.rows}"
-        return self._ranking(tables, vector, recency, "settings, " if self.embedding else "")
+        return self._ranking(tables, vector, recency, is_listed=True)
 
-    def _ranking(self, tables: list[str], vector: str, recency: str, settings: str = "") -> str:
-        terms = _NOTHING
+    def _ranking(self, tables: list[str], vector: str, recency: str, *, is_listed: bool = False) -> str:
+        terms, cut = _NOTHING, "false"
         if self.terms:
             # A term weighs the more the fewer have it, of those that the filters leave.
             counts = ", ".join(
@@ -217,8 +219,15 @@ class _Parts:
                 "SELECT memory_id FROM own, weights WHERE mask <> 0"
                 f" ORDER BY {score} DESC, created_at DESC, memory_id DESC LIMIT {self.rows}"
             )
+            if is_listed:
+                # Of a word that more may have than are listed: whether the filters left enough of those.
+                left = ", ".join(f"n{bit}" for bit in range(self.terms))
+                full = f"SELECT number FROM listed GROUP BY number HAVING count(*) = {LISTED}"
+                enough = f"coalesce((ARRAY[{left}])[number], 0) >= {self.rows}"
+                cut = f"EXISTS (SELECT FROM counts, ({full}) AS whole_lists WHERE NOT {enough})"
         before = f"WITH {', '.join(tables)} " if tables else ""
+        settings = " FROM settings" if _SETTINGS in tables else ""
         return (
-            f"{before}SELECT shelf, moving, ARRAY({vector}) AS vector, ARRAY({terms}) AS terms,"
-            f" ARRAY({recency}) AS recency FROM {settings}memory_stores"
+            f"{before}SELECT ARRAY({vector}) AS vector, ARRAY({terms}) AS terms, ARRAY({recency}) AS recency,"
+            f" {cut} AS cut{settings}"
         )

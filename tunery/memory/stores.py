@@ -1,8 +1,8 @@
 """A tenant's memory store: how its memories are kept, and on which shelf of the index they lie.
 
-Rows may be on their way to another shelf while they are searched and written. Readers take no lock: search looks again
-when its answer was made of another shelf's rows. Writers of the index hold a shared lock until they commit, so that a
-move waits for them, and they for one batch of it.
+Rows may be on their way to another shelf while they are searched and written. Readers take no lock: they read the
+store and its rows in one snapshot. Writers of the index hold a shared lock until they commit, so that a move waits for
+them, and they for one batch of it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable

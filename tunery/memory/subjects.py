@@ -2,6 +2,7 @@
 hash, and read back under the person's own key.
 """
 
+import asyncio
 import contextlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
@@ -12,17 +13,24 @@ from hmac import digest as hmac_digest
 from typing import Final
 from uuid import UUID
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tunery.core.database import UnitOfWork
 from tunery.core.errors import Conflict, InvalidInput, NotFound
 from tunery.memory.models import Subject
-from tunery.vault.keyring import KeyDestroyed, Keyring, OpenedKey, generate_data_key
+from tunery.vault.derivation import derive
+from tunery.vault.keyring import (
+    KeyDestroyed,
+    Keyring,
+    OpenedKey,
+    WrappedKey,
+    data_key_fingerprint,
+    generate_data_key,
+    wrapped_keys,
+)
 from tunery.vault.models import DataKey
-from tunery.vault.sealing import KEY_BYTES, place, seal_value, unseal_value
+from tunery.vault.sealing import UnsealingFailed, place, seal_value, unseal_value
 
 LONGEST_NAME: Final = 255
 NAMES_PURPOSE: Final = "subject names"
@@ -56,7 +64,7 @@ class OpenedSubject:
     @cached_property
     def _digest_key(self) -> bytes:
         # One key seals, another one hashes.
-        return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"tunery/1/memory digests").derive(self.key)
+        return derive(self.key, "memory digests")
 
 
 def check_name(name: str, *, field: str) -> str:
@@ -91,42 +99,66 @@ async def find_subject(uow: UnitOfWork, keyring: Keyring, name: str, *, lock: bo
 async def open_subject(uow: UnitOfWork, keyring: Keyring, name: str) -> OpenedSubject:
     """The person of that name. Raises NotFound, also for one whose key was destroyed."""
     row = await find_subject(uow, keyring, name)
-    try:
-        return await _open(uow, keyring, row)
-    except KeyDestroyed as error:
-        raise NotFound("subject", name, field="subject") from error
-
-
-async def _open(uow: UnitOfWork, keyring: Keyring, row: Subject) -> OpenedSubject:
-    return OpenedSubject(row.id, await keyring.open_data_key(uow, row.data_key_id), row.sealed_name)
+    opened = await _open(uow, keyring, [row])
+    if not opened:
+        raise NotFound("subject", name, field="subject")
+    return opened[row.id]
 
 
 async def open_subjects(uow: UnitOfWork, keyring: Keyring, identifiers: Iterable[UUID]) -> dict[UUID, OpenedSubject]:
-    """By their ids. One whose key was destroyed is missing."""
+    """By their ids. One whose key was destroyed is missing: the sweep removes what is left of them."""
     living = select(Subject).where(Subject.id.in_(set(identifiers)), Subject.erased_at.is_(None))
-    opened = {}
-    for row in (await uow.session.scalars(living)).all():
-        with contextlib.suppress(KeyDestroyed):  # the sweep removes what is left
-            opened[row.id] = await _open(uow, keyring, row)
+    return await _open(uow, keyring, (await uow.session.scalars(living)).all())
+
+
+async def open_those_that_open(
+    uow: UnitOfWork, keyring: Keyring, identifiers: Iterable[UUID]
+) -> dict[UUID, OpenedSubject]:
+    """Those whose key opens: one that doesn't must not keep the others' memories waiting."""
+    with contextlib.suppress(UnsealingFailed):
+        return await open_subjects(uow, keyring, identifiers)
+    opened: dict[UUID, OpenedSubject] = {}
+    for identifier in identifiers:
+        with contextlib.suppress(UnsealingFailed):  # the vault has logged it
+            opened |= await open_subjects(uow, keyring, [identifier])
     return opened
 
 
-async def ids_of_subjects(uow: UnitOfWork, keyring: Keyring, names: Collection[str]) -> dict[str, UUID]:
-    """Whom these names name at the moment, by the names; for `find_or_make_subjects` later."""
+async def _open(uow: UnitOfWork, keyring: Keyring, rows: Collection[Subject]) -> dict[UUID, OpenedSubject]:
+    """By their ids; without those whose key was destroyed."""
+    keys: dict[UUID, bytes] = {}
+    wanted = wrapped_keys().where(DataKey.id.in_([row.data_key_id for row in rows]))
+    for wrapped in (WrappedKey(*row) for row in await uow.session.execute(wanted)):
+        with contextlib.suppress(KeyDestroyed):
+            keys[wrapped.id] = await keyring.open_wrapped(uow.tenant_id, wrapped)
+        await asyncio.sleep(0)  # thousands take a while: others are served in between
+    known = (row for row in rows if row.data_key_id in keys)
+    return {row.id: OpenedSubject(row.id, keys[row.data_key_id], row.sealed_name) for row in known}
+
+
+async def last_erased(uow: UnitOfWork, keyring: Keyring, names: Collection[str]) -> dict[str, UUID]:
+    """Who of those names was erased last, by the names, as far as it is remembered: for `find_or_make_subjects`."""
     known = await keyring.find_purpose_key(uow, NAMES_PURPOSE)
     if known is None:
         return {}
-    by_digest = {_digest(known, name): name for name in names}
-    named = select(Subject.id, Subject.digest).where(Subject.digest.in_(by_digest), ~_IS_DESTROYED)
-    return {by_digest[row.digest]: row.id for row in await uow.session.execute(named)}
+    digests = {name: _digest(known, name) for name in names}
+    erased = await _last_erased(uow, digests.values())
+    return {name: erased[digest] for name, digest in digests.items() if digest in erased}
+
+
+async def _last_erased(uow: UnitOfWork, digests: Iterable[bytes]) -> dict[bytes, UUID]:
+    erased = select(Subject.erased_digest, Subject.id).where(Subject.erased_digest.in_(set(digests)))
+    # Who was made later was erased later: nobody is made while another one has the name.
+    rows = await uow.session.execute(erased.order_by(Subject.id))
+    return {digest: identifier for digest, identifier in rows if digest is not None}
 
 
 async def find_or_make_subjects(
     uow: UnitOfWork, keyring: Keyring, names: Collection[str], began_with: Mapping[str, UUID] | None = None
 ) -> dict[str, OpenedSubject]:
     """By their names, each locked until the end of the unit of work: what is known of a person changes in one
-    transaction at a time. Raises Conflict; also when a name isn't that person's any more whose it was in `began_with`:
-    what was said before somebody was erased is not to come back by whoever was still writing it down.
+    transaction at a time. Raises Conflict; also when somebody of such a name was erased since `last_erased` said
+    `began_with`: what was said before is not to come back by whoever was still writing it down.
 
     All make who is missing first, then lock, both in the order of the digests: so nobody waits in a circle.
     """
@@ -140,26 +172,20 @@ async def find_or_make_subjects(
         rows = (await uow.session.scalars(lock.with_for_update(key_share=True))).all()
         if len(rows) == len(by_digest):
             await savepoint.commit()
-            opened = await _open_locked(uow, keyring, rows)
-            found = {name: opened[digest] for name, digest in by_name.items()}
-            if any(found[name].id != identifier for name, identifier in (began_with or {}).items() if name in found):
-                raise Conflict("the subject was erased meanwhile; this was said before", field="subject")
-            return found
+            break
         # Somebody was erased while this waited for their lock: let go of the others, and make a new person.
         await savepoint.rollback()
-    raise Conflict("a subject is erased again and again; try again", field="subject")
-
-
-async def _open_locked(uow: UnitOfWork, keyring: Keyring, rows: Iterable[Subject]) -> dict[bytes, OpenedSubject]:
-    """By their digests. Raises Conflict."""
-    opened = {}
-    for row in rows:
-        assert row.digest is not None  # noqa: S101 - it was found by it
-        try:
-            opened[row.digest] = await _open(uow, keyring, row)
-        except KeyDestroyed as error:
-            raise Conflict("what a backup brought back of an erased subject is being removed; try again") from error
-    return opened
+    else:
+        raise Conflict("a subject is erased again and again; try again", field="subject")
+    if began_with is not None:
+        erased = await _last_erased(uow, by_digest)
+        if any(erased.get(digest) not in {None, began_with.get(name)} for name, digest in by_name.items()):
+            raise Conflict("the subject was erased meanwhile; this was said before", field="subject")
+    opened = await _open(uow, keyring, rows)
+    if len(opened) < len(rows):
+        raise Conflict("what a backup brought back of an erased subject is being removed; try again")
+    found = {row.digest: opened[row.id] for row in rows}
+    return {name: found[digest] for name, digest in by_name.items()}
 
 
 async def lock_subjects(uow: UnitOfWork, subject_ids: Collection[UUID]) -> None:
@@ -176,20 +202,34 @@ async def _make_missing(uow: UnitOfWork, keyring: Keyring, names: dict[bytes, st
             return
         # Whoever makes one of them at the same time is waited for; then theirs are found, and ours were never there.
         savepoint = await uow.session.begin_nested()
-        rows = []
-        for digest, identifier in zip(missing, await new_ids(uow, len(missing)), strict=True):
-            key = generate_data_key()
-            data_key = await keyring.store_data_key(uow, key, purpose=f"subject {identifier}")
+        rows, data_keys = [], []
+        newest = await keyring.lock_newest_tenant_key(uow)
+        identifiers = await new_ids(uow, 2 * len(missing))
+        for digest, identifier, key_id in zip(missing, identifiers[::2], identifiers[1::2], strict=True):
+            key, purpose = generate_data_key(), f"subject {identifier}"
             sealed = seal_value(key, place("subjects", "sealed_name", identifier), names[digest].encode())
+            data_keys.append(
+                {
+                    "id": key_id,
+                    "tenant_key_id": newest.id,
+                    "purpose": purpose,
+                    "suite": newest.suite,
+                    "wrapped_key": newest.wrap(uow.tenant_id, key_id, purpose, key),
+                    "fingerprint": data_key_fingerprint(key),
+                    "created_at": uow.now(),
+                }
+            )
             rows.append(
                 {
                     "id": identifier,
                     "digest": digest,
                     "sealed_name": sealed,
-                    "data_key_id": data_key.id,
+                    "data_key_id": key_id,
                     "created_at": uow.now(),
                 }
             )
+            await asyncio.sleep(0)  # thousands take a while: others are served in between
+        await uow.session.execute(insert(DataKey), data_keys)
         made = await uow.session.execute(insert(Subject).on_conflict_do_nothing().returning(Subject.id), rows)
         if len(made.all()) == len(rows):
             await savepoint.commit()

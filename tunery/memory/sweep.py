@@ -1,11 +1,12 @@
 """What time and restored backups leave to be deleted. Scheduled by the worker; safe to run at any time, twice."""
 
 from collections import defaultdict
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tunery.core.database import Database
 from tunery.core.logs import get_logger
@@ -19,6 +20,8 @@ from tunery.vault.keyring import Keyring
 from tunery.vault.models import DataKey
 
 BATCH: Final = 500
+NAMES_STAY: Final = timedelta(hours=1)
+"""Longer than whatever was on its way when somebody was erased."""
 
 log = get_logger(__name__)
 
@@ -47,6 +50,14 @@ async def _delete_batch(services: Services, tenant_id: UUID) -> int:
         # Somebody may have said one of them again meanwhile: then it lives on.
         still = select(Memory.id).where(Memory.id.in_([row.id for row in found]), Memory.expires_at <= uow.now())
         return len(await delete_memories(uow, store, (await uow.session.scalars(still)).all()))
+
+
+async def forget_erased_names(services: Services) -> int:
+    """Of who was erased a while ago, not even the name's keyed digest stays; of how many it was there."""
+    async with services.get(Database).dispatch() as uow:
+        late = Subject.erased_digest.is_not(None), Subject.erased_at <= uow.now() - NAMES_STAY
+        gone = update(Subject).where(*late).values(erased_digest=None).returning(Subject.id)
+        return len((await uow.session.execute(gone.execution_options(synchronize_session=False))).all())
 
 
 async def finish_erasures(services: Services) -> int:

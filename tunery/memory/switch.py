@@ -3,6 +3,7 @@ has, recall reads both, so it is right at every moment. Progress is the rows: wh
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -14,15 +15,15 @@ from tunery.core.errors import InvalidInput
 from tunery.core.logs import get_logger
 from tunery.core.outbox import enqueue
 from tunery.core.services import Services
-from tunery.memory.conditions import is_indexed, is_of_tenant, is_searchable
+from tunery.memory.batch import entry_of
+from tunery.memory.conditions import is_indexed, is_none_of, is_of_tenant, is_searchable
 from tunery.memory.contents import open_content, open_embedding, seal_embedding
 from tunery.memory.index import NO_MODEL, IndexEntry, add_to_index, remove_from_index
-from tunery.memory.keep import TERMS_PURPOSE, entry_of
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.sealed_store import half_floats
 from tunery.memory.stores import lock_store, lock_store_for_move, open_store, sum_of_tenants
-from tunery.memory.subjects import OpenedSubject, lock_subjects, open_subjects
-from tunery.memory.terms import hash_terms, terms_of
+from tunery.memory.subjects import OpenedSubject, lock_subjects, open_those_that_open
+from tunery.memory.terms import TERMS_PURPOSE, hash_terms, terms_of
 from tunery.vault.keyring import Keyring
 from tunery.vault.sealing import UnsealingFailed
 
@@ -57,27 +58,38 @@ async def set_search(uow: UnitOfWork, search: str) -> MemoryStore:
 
 
 async def move_memories(services: Services, tenant_id: UUID) -> int:
-    """Bring all of a store's memories into the way that it says; how many moved. Safe to run twice, and at once."""
-    database, moved = services.get(Database), 0
-    after: UUID | None = None
+    """Bring all of a store's memories into the way that it says; how many moved. Safe to run twice, and at once.
+
+    Memories of a subject whose key does not open leave the index, and wait for the key: then the sweep embeds them.
+    """
+    database, moved, here = services.get(Database), 0, _Pass()
     while True:
         async with database.unit_of_work(tenant_id) as uow:
             store = await lock_store(uow)
             if not store.switching:
                 return moved
             move = _seal_batch if store.search == "sealed" else _open_batch
-            batch = await move(uow, services, store, after)
+            batch = await move(uow, services, store, here)
         moved += len(batch)
         if batch:
-            after = batch[-1]
+            here.after = batch[-1]
             continue
-        after = None
         async with database.unit_of_work(tenant_id) as uow:
             await lock_store_for_move(uow, str(tenant_id), _WRITERS_SECONDS)
             store = await open_store(uow)
-            if not await _is_left(uow, store):
+            if not await _is_left(uow, store, here):
                 store.switching = False
                 return moved
+        here = _Pass()
+
+
+@dataclass
+class _Pass:
+    """One time through all that is to be moved."""
+
+    after: UUID | None = None
+    waiting: set[UUID] = field(default_factory=set)
+    """Subjects whose key does not open."""
 
 
 async def move_unfinished(services: Services) -> int:
@@ -87,12 +99,12 @@ async def move_unfinished(services: Services) -> int:
     return await sum_of_tenants(tenants, partial(move_memories, services))
 
 
-async def _is_left(uow: UnitOfWork, store: MemoryStore) -> bool:
-    query = _indexed(uow, store) if store.search == "sealed" else _unindexed(uow, store)
+async def _is_left(uow: UnitOfWork, store: MemoryStore, here: _Pass) -> bool:
+    query = _indexed(uow, store) if store.search == "sealed" else _unindexed(uow, store, here)
     return await uow.session.scalar(query.limit(1)) is not None
 
 
-async def _seal_batch(uow: UnitOfWork, services: Services, store: MemoryStore, _after: UUID | None) -> Sequence[UUID]:
+async def _seal_batch(uow: UnitOfWork, services: Services, store: MemoryStore, _here: _Pass) -> Sequence[UUID]:
     memory_ids = (await uow.session.scalars(_indexed(uow, store).limit(BATCH))).all()
     memories, subjects = await _lock(uow, services, memory_ids)
     rows = await uow.session.execute(
@@ -113,10 +125,10 @@ async def _seal_batch(uow: UnitOfWork, services: Services, store: MemoryStore, _
     return memory_ids
 
 
-async def _open_batch(uow: UnitOfWork, services: Services, store: MemoryStore, after: UUID | None) -> Sequence[UUID]:
-    query = _unindexed(uow, store)
-    if after is not None:
-        query = query.where(Memory.id > after)
+async def _open_batch(uow: UnitOfWork, services: Services, store: MemoryStore, here: _Pass) -> Sequence[UUID]:
+    query = _unindexed(uow, store, here)
+    if here.after is not None:
+        query = query.where(Memory.id > here.after)
     memory_ids = (await uow.session.scalars(query.limit(BATCH))).all()
     memories, subjects = await _lock(uow, services, memory_ids)
     key = (await services.get(Keyring).purpose_key(uow, TERMS_PURPOSE)).key
@@ -125,6 +137,7 @@ async def _open_batch(uow: UnitOfWork, services: Services, store: MemoryStore, a
     for memory in memories.values():
         subject = subjects.get(memory.subject_id)
         if subject is None:
+            here.waiting.add(memory.subject_id)
             continue
         terms, embedding = _index_of(subject, memory, store, key)
         entry = entry_of(memory, embedding or None, terms)
@@ -144,7 +157,7 @@ def _index_of(
     """
     try:
         content = open_content(subject, memory.id, memory.sealed_content)
-        terms = hash_terms(key, terms_of(content.text, store.language))
+        terms = hash_terms(key, terms_of(content.text))
         if memory.sealed_embedding is None or memory.embedding_model != store.embedding_model:
             return terms, None
         return terms, half_floats(open_embedding(subject, memory.id, memory.sealed_embedding)).tolist()
@@ -156,17 +169,19 @@ def _index_of(
 async def _lock(
     uow: UnitOfWork, services: Services, memory_ids: Sequence[UUID]
 ) -> tuple[dict[UUID, Memory], dict[UUID, OpenedSubject]]:
-    """The memories as nobody can change them now, and their subjects."""
+    """The memories as nobody can change them now, and their subjects, without those whose key does not open."""
     chosen = select(Memory).where(Memory.id.in_(memory_ids))
     subject_ids = {memory.subject_id for memory in await uow.session.scalars(chosen)}
     await lock_subjects(uow, subject_ids)
     again = await uow.session.scalars(chosen.execution_options(populate_existing=True))
-    return {memory.id: memory for memory in again}, await open_subjects(uow, services.get(Keyring), subject_ids)
+    opened = await open_those_that_open(uow, services.get(Keyring), subject_ids)
+    return {memory.id: memory for memory in again}, opened
 
 
 def _indexed(uow: UnitOfWork, store: MemoryStore) -> Select[UUID]:
     return select(IndexedMemory.memory_id).where(is_of_tenant(uow, store))
 
 
-def _unindexed(uow: UnitOfWork, store: MemoryStore) -> Select[UUID]:
-    return select(Memory.id).where(is_searchable(uow.now()), ~is_indexed(store)).order_by(Memory.id)
+def _unindexed(uow: UnitOfWork, store: MemoryStore, here: _Pass) -> Select[UUID]:
+    able = is_none_of(Memory.subject_id, here.waiting)
+    return select(Memory.id).where(is_searchable(uow.now()), ~is_indexed(store), able).order_by(Memory.id)

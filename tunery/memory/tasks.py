@@ -8,7 +8,7 @@ from tunery.core.outbox import Task
 from tunery.core.services import Services
 from tunery.memory.reembed import EMBED, embed_missing, mend_store
 from tunery.memory.shelves import move_large_tenants
-from tunery.memory.sweep import delete_expired, finish_erasures
+from tunery.memory.sweep import delete_expired, finish_erasures, forget_erased_names
 from tunery.memory.switch import MOVE_MEMORIES, move_memories, move_unfinished
 
 
@@ -28,4 +28,5 @@ SWEEPS: tuple[Callable[[Services], Coroutine[Any, Any, Any]], ...] = (
     move_unfinished,
     delete_expired,
     finish_erasures,
+    forget_erased_names,
 )

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Final, TypeVar
@@ -19,6 +19,7 @@ from tunery.core.errors import NotFound
 from tunery.core.outbox import enqueue
 from tunery.core.services import Services
 from tunery.core.slugs import check_slug
+from tunery.memory.batch import Remembered
 from tunery.memory.conditions import is_listed
 from tunery.memory.conversations import keep_conversations, open_conversation
 from tunery.memory.import_lines import (
@@ -28,13 +29,21 @@ from tunery.memory.import_lines import (
     ImportReader,
     MemoryLine,
 )
-from tunery.memory.keep import TERMS_PURPOSE, Remembered, keep
+from tunery.memory.keep import keep
 from tunery.memory.models import Conversation, Memory, Subject
 from tunery.memory.new_memory import CheckedMemory
-from tunery.memory.opened import OpenedMemory, open_memory
+from tunery.memory.opened import open_memory
 from tunery.memory.reembed import EMBED
 from tunery.memory.stores import lock_store
-from tunery.memory.subjects import NAMES_PURPOSE, OpenedSubject, find_or_make_subjects, find_subject, open_subjects
+from tunery.memory.subjects import (
+    NAMES_PURPOSE,
+    OpenedSubject,
+    find_or_make_subjects,
+    find_subject,
+    last_erased,
+    open_subjects,
+)
+from tunery.memory.terms import TERMS_PURPOSE
 from tunery.vault.keyring import Keyring
 
 AT_ONCE: Final = 500
@@ -55,26 +64,27 @@ class Imported:
 
 async def import_memories(services: Services, tenant_id: UUID, reader: ImportReader) -> Imported:
     """Keep all that the reader has read, or nothing; a worker embeds it afterwards, and until then it is found by its
-    words and its age. Raises NotFound, UnsealingFailed.
+    words and its age. Raises NotFound, UnsealingFailed, and Conflict when a subject is erased meanwhile.
     """
     keyring, clock = services.get(Keyring), services.get(Clock)
-    await _make_ready(services, tenant_id)
+    names = {one.item.subject for one in reader.memories} | {one.item.subject for one in reader.conversations}
+    began_with = await _make_ready(services, tenant_id, names)
     async with services.get(Database).unit_of_work(tenant_id) as uow:
         store = await lock_store(uow)
         if not store.incomplete:  # made whole by a sweep just now
             store.incomplete = True
             await uow.session.flush()
         # All at once: who locks some now and some later may wait for somebody who waits for it.
-        names = {imported.item.subject for imported in reader.memories}
-        await find_or_make_subjects(uow, keyring, names | {imported.item.subject for imported in reader.conversations})
-        conversations, new = await _import_conversations(uow, keyring, reader.conversations)
+        subjects = await find_or_make_subjects(uow, keyring, names, began_with)
+        conversations, new = await _import_conversations(uow, reader.conversations, subjects)
         named: dict[str, UUID] = {}
         remembered = []
         standing = [imported for imported in reader.memories if imported.merged_into is None]
         behind = [imported for imported in reader.memories if imported.merged_into is not None]
         for part in (standing, behind):
             for some in _parts(part):
-                kept = await keep(uow, keyring, clock, [_linked(one, named, conversations) for one in some], None)
+                items = [_linked(one, named, conversations) for one in some]
+                kept = await keep(uow, keyring, clock, items, None, locked=subjects)
                 for one, result in zip(some, kept, strict=True):
                     if one.id is not None:
                         named[one.id] = result.merged_into or result.id
@@ -83,13 +93,16 @@ async def import_memories(services: Services, tenant_id: UUID, reader: ImportRea
     return _counted(remembered, conversations=new, expired=reader.expired)
 
 
-async def _make_ready(services: Services, tenant_id: UUID) -> None:
-    """What others need too is written in a transaction of its own: they would wait for the end of a long import."""
+async def _make_ready(services: Services, tenant_id: UUID, names: Collection[str]) -> dict[str, UUID]:
+    """What others need too is written in a transaction of its own: they would wait for the end of a long import. Who of
+    the names was erased last, at its beginning.
+    """
     async with services.get(Database).unit_of_work(tenant_id) as uow:
         store = await lock_store(uow)
         store.incomplete = True
         for purpose in (NAMES_PURPOSE, TERMS_PURPOSE):
             await services.get(Keyring).purpose_key(uow, purpose)
+        return await last_erased(uow, services.get(Keyring), names)
 
 
 def _linked(imported: ImportedMemory, named: dict[str, UUID], conversations: dict[str, UUID]) -> CheckedMemory:
@@ -102,13 +115,13 @@ def _linked(imported: ImportedMemory, named: dict[str, UUID], conversations: dic
 
 
 async def _import_conversations(
-    uow: UnitOfWork, keyring: Keyring, imported: Sequence[ImportedConversation]
+    uow: UnitOfWork, imported: Sequence[ImportedConversation], subjects: Mapping[str, OpenedSubject]
 ) -> tuple[dict[str, UUID], int]:
     """Their ids by what the file calls them, and how many were new: one that is here already is not made again."""
     known = await _known_conversations(uow, [one.id for one in imported if one.id is not None])
     new = [one for one in imported if one.id not in known]
     for some in _parts(new):
-        made = await keep_conversations(uow, keyring, [one.item for one in some])
+        made = await keep_conversations(uow, [one.item for one in some], subjects)
         known.update((one.id, identifier) for one, identifier in zip(some, made, strict=True) if one.id is not None)
     return known, len(new)
 
@@ -151,32 +164,32 @@ async def export_memories(
     after: UUID | None = None
     while True:
         async with database.unit_of_work(tenant_id) as uow:
-            rows = [await _subject(uow, keyring, subject)] if subject else await _subjects(uow, after)
-            opened = await open_subjects(uow, keyring, [row.id for row in rows])
-        for row in rows:
-            if row.id in opened:
-                exported = _Exported(services, tenant_id, opened[row.id])
+            some = await _subjects(uow, after) if subject is None else [await _subject(uow, keyring, subject)]
+            opened = await open_subjects(uow, keyring, some)
+        for identifier in some:
+            if identifier in opened:
+                exported = _Exported(services, tenant_id, opened[identifier])
                 async for lines in exported.conversations(agent):
                     yield lines
                 async for lines in exported.memories(agent):
                     yield lines
-        if subject or len(rows) < _SUBJECTS_AT_ONCE:
+        if subject is not None or len(some) < _SUBJECTS_AT_ONCE:
             return
-        after = rows[-1].id
+        after = some[-1]
 
 
-async def _subject(uow: UnitOfWork, keyring: Keyring, given: str) -> Subject:
+async def _subject(uow: UnitOfWork, keyring: Keyring, given: str) -> UUID:
     """By the caller's name or by id: what is asked for stands in a URL, which many a proxy writes down."""
     with contextlib.suppress(NotFound):
         identifier = ids.decode("subject", given)
-        known = await uow.session.get(Subject, identifier)
+        known = await uow.session.scalar(select(Subject.id).where(Subject.id == identifier))
         if known is not None:
             return known
-    return await find_subject(uow, keyring, given)
+    return (await find_subject(uow, keyring, given)).id
 
 
-async def _subjects(uow: UnitOfWork, after: UUID | None) -> Sequence[Subject]:
-    query = select(Subject).where(Subject.erased_at.is_(None)).order_by(Subject.id).limit(_SUBJECTS_AT_ONCE)
+async def _subjects(uow: UnitOfWork, after: UUID | None) -> Sequence[UUID]:
+    query = select(Subject.id).where(Subject.erased_at.is_(None)).order_by(Subject.id).limit(_SUBJECTS_AT_ONCE)
     return (await uow.session.scalars(query if after is None else query.where(Subject.id > after))).all()
 
 
@@ -203,7 +216,7 @@ class _Exported:
         if agent is not None:
             query = query.where(Memory.agent == agent)
         async for rows in self._pages(query, Memory.id, AT_ONCE):
-            yield _encoded([self._memory_line(open_memory(self.subject, row)) for row in rows])
+            yield _encoded([self._memory_line(row) for row in rows])
 
     async def _pages(
         self, query: Select[Row], identifier: InstrumentedAttribute[UUID], size: int
@@ -230,7 +243,8 @@ class _Exported:
             created_at=row.created_at.astimezone(UTC),
         )
 
-    def _memory_line(self, memory: OpenedMemory) -> MemoryLine:
+    def _memory_line(self, row: Memory) -> MemoryLine:
+        memory = open_memory(self.subject, row)
         return MemoryLine(
             id=ids.encode("memory", memory.id),
             subject=self.subject.name,
@@ -242,7 +256,8 @@ class _Exported:
             source=memory.source,
             importance=memory.importance,
             valid_from=memory.valid_from,
-            valid_to=memory.valid_to,
+            # Where a fact ends another one, that follows from the two when they come in again.
+            valid_to=memory.valid_to if memory.key is None else row.told_valid_to,
             expires_at=memory.expires_at,
             created_at=memory.created_at,
             last_seen_at=memory.last_seen_at,

@@ -56,7 +56,7 @@ class Answer:
 async def collect(
     answer: Answer, bill: ChatBill, writer: CompletionWriter, memory: ChatMemory | None = None
 ) -> dict[str, Any]:
-    """The whole answer, settled and remembered. When it fails or nobody waits for it any more nothing was delivered,
+    """The whole answer, remembered and settled. When it fails or nobody waits for it any more nothing was delivered,
     nor billed.
     """
     text = []
@@ -64,11 +64,11 @@ async def collect(
         async for chunk in chunks:
             text.append(chunk.text)
             if chunk.finish_reason is not None:
+                whole = "".join(text)
+                if memory is not None:  # before the bill: who hangs up meanwhile was delivered nothing
+                    await memory.remember(whole)
                 bill.delivered = chunk.usage
                 await bill.close()
-                whole = "".join(text)
-                if memory is not None:
-                    await memory.remember(whole)
                 return _with(memory, writer.completion(whole, chunk.finish_reason, chunk.usage))
     raise NodeLost("the node ended its answer in the middle")
 
@@ -78,7 +78,7 @@ async def stream(
 ) -> AsyncGenerator[bytes, None]:
     """The answer as server-sent events. However it ends, the bill is closed with what was sent until then.
 
-    A chunk counts as delivered once the server took it from us. The last one is settled, and the chat remembered,
+    A chunk counts as delivered once the server took it from us. The chat is remembered, and the last chunk settled,
     before it is sent: who reads `[DONE]` can rely on both.
     """
     try:
@@ -89,10 +89,10 @@ async def stream(
             async for chunk in chunks:
                 reason, running = chunk.finish_reason, chunk.usage if asked.continuous_usage_stats else None
                 if reason is not None:
-                    bill.delivered = chunk.usage
-                    await bill.close()
                     if memory is not None:
                         await memory.remember("".join([*said, chunk.text]))
+                    bill.delivered = chunk.usage
+                    await bill.close()
                 if chunk.text:
                     said.append(chunk.text)
                     yield server_sent_event(writer.content(chunk.text, running))

@@ -4,6 +4,7 @@ The caller names the person in `user`; the agent is the deployment. What is reca
 and billed as such, and the answer says which memories it was.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ import msgspec
 
 from tunery.core import ids
 from tunery.core.database import Database
-from tunery.core.errors import DomainError, NotFound
+from tunery.core.errors import DomainError, InvalidInput, NotFound
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.conversations import Message, NewConversation, store_conversation
 from tunery.memory.new_memory import LONGEST_TEXT, NewMemory
 from tunery.memory.recall import Recall, Recalled, recall
 from tunery.memory.remember import remember
-from tunery.memory.subjects import check_name, ids_of_subjects
+from tunery.memory.subjects import check_name, last_erased
 from tunery.serving.prompt_tokens import PromptTokens
 from tunery.training.chat_template import TemplateError
 from tunery.training.models import BaseModel
@@ -38,6 +39,8 @@ HEADING: Final = (
 )
 PATIENCE_SECONDS: Final = 1.5
 """For an embedding before the answer's last chunk is sent; the sweep makes those that take longer."""
+REMEMBER_SECONDS: Final = 4.0
+"""For all of it: what somebody else keeps locked for longer is not waited for."""
 
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -56,7 +59,7 @@ class ChatMemory:
     person: str
     asked: Messages
     began_with: Mapping[str, UUID]
-    """Whom the name named when the chat began, if anybody."""
+    """Who of that name was erased last when the chat began, if anybody."""
     found: Recall | None
     problem: str | None
     """The code of what kept memories from being recalled. The caller can't mend it, and the person's chat goes on."""
@@ -65,11 +68,15 @@ class ChatMemory:
 
     @classmethod
     async def begin(
-        cls, services: Services, tenant_id: UUID, agent: str, person: str, messages: Messages
+        cls, services: Services, tenant_id: UUID, agent: str, person: Any, messages: Messages
     ) -> "ChatMemory":
-        """Recall what bears on the person's last message. Of somebody new, nothing is known yet."""
+        """Recall what bears on the person's last message. Of somebody new, nothing is known yet. Raises InvalidInput
+        for what can't be a person's name.
+        """
+        if not isinstance(person, str):
+            raise InvalidInput("user is your name for the person who chats: a text", field="user")
         async with services.get(Database).unit_of_work(tenant_id) as uow:
-            began_with = await ids_of_subjects(uow, services.get(Keyring), [check_name(person, field="user")])
+            began_with = await last_erased(uow, services.get(Keyring), [check_name(person, field="user")])
         question = _last_of_person(messages)[:LONGEST_TEXT]
         found, problem = None, None
         if question.strip():
@@ -82,14 +89,20 @@ class ChatMemory:
                 problem = error.error_code
         return cls(services, tenant_id, agent, person, messages, began_with, found, problem)
 
-    async def prompt(self, prompts: PromptTokens, base_model: BaseModel) -> list[dict[str, str]]:
-        """The messages, with as many of the recalled memories as there is room for, the best ones first."""
-        plain = await prompts.count(base_model, self.asked)
+    async def prompt(
+        self, prompts: PromptTokens, base_model: BaseModel, plain: int
+    ) -> tuple[list[dict[str, str]], int]:
+        """The messages, with as many of the recalled memories as there is room for, the best ones first; and the
+        prompt's tokens. `plain` are those of the messages alone.
+        """
         context = base_model.context_length
         room = min(context // SHARE_OF_CONTEXT, (context - plain) // 2)
-        found = self.found.memories if self.found else []
+        found = self.found.memories if self.found and room > 0 else []
         for count in range(len(found), 0, -1):
             known = "\n".join([HEADING, *(f"- {_quoted(recalled.memory.text)}" for recalled in found[:count])])
+            # The messages may be long, and are counted again only with what can be expected to fit.
+            if await prompts.count(base_model, [{"role": "user", "content": known}]) > room:
+                continue
             messages = _told_by_system(self.asked, known)
             try:
                 tokens = await prompts.count(base_model, messages)
@@ -98,38 +111,41 @@ class ChatMemory:
                 tokens = await prompts.count(base_model, messages)
             if tokens - plain <= room:
                 self.used = found[:count]
-                return messages
-        return list(self.asked)
+                return messages, tokens
+        return list(self.asked), plain
 
     async def remember(self, answer: str) -> None:
         """Keep the turn, and what the person stated in it. A chat that was answered and paid for doesn't fail over it:
         the answer says that it was not remembered, the log says why.
         """
-        said = _last_of_person(self.asked)
         try:
-            keyring = self.services.get(Keyring)
-            async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
-                conversation = NewConversation(
-                    subject=self.person,
-                    agent=self.agent,
-                    messages=[Message("user", said), Message("assistant", answer)],
-                )
-                kept = await store_conversation(uow, keyring, conversation, self.began_with)
-            if stated := _statements(said)[:LONGEST_TEXT]:
-                memory = NewMemory(
-                    text=stated,
-                    subject=self.person,
-                    agent=self.agent,
-                    kind="episode",
-                    source="chat",
-                    conversation_id=kept,
-                )
-                await remember(self.services, self.tenant_id, [memory], patience=PATIENCE_SECONDS)
+            async with asyncio.timeout(REMEMBER_SECONDS):
+                await self._remember(answer)
         except Exception:
             log.exception("a chat was not remembered", agent=self.agent)
             self.remembered = False
         else:
             self.remembered = True
+
+    async def _remember(self, answer: str) -> None:
+        said = _last_of_person(self.asked)
+        async with self.services.get(Database).unit_of_work(self.tenant_id) as uow:
+            conversation = NewConversation(
+                subject=self.person,
+                agent=self.agent,
+                messages=[Message("user", said), Message("assistant", answer)],
+            )
+            kept = await store_conversation(uow, self.services.get(Keyring), conversation, self.began_with)
+        if stated := _statements(said)[:LONGEST_TEXT]:
+            memory = NewMemory(
+                text=stated,
+                subject=self.person,
+                agent=self.agent,
+                kind="episode",
+                source="chat",
+                conversation_id=kept,
+            )
+            await remember(self.services, self.tenant_id, [memory], patience=PATIENCE_SECONDS)
 
     def to_json(self) -> dict[str, Any]:
         """For the answer: `used` names the memories that stand in the prompt, `searched` how they were looked for."""

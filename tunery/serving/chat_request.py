@@ -15,8 +15,6 @@ from tunery.core.errors import InvalidInput
 LONGEST_REQUEST: Final = 4 * 1024**2
 """Bytes of a request's body."""
 MOST_STOPS: Final = 4
-LONGEST_NAME: Final = 255
-"""Characters of `user`."""
 
 # Values that say the same as leaving the parameter out; None always does.
 _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
@@ -90,7 +88,7 @@ class _Body(msgspec.Struct):
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    user: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)] | None = None
+    user: Any = None
     stop: _Stop | Annotated[list[_Stop], msgspec.Meta(max_length=MOST_STOPS)] | None = None
 
 
@@ -109,8 +107,10 @@ class ChatRequest:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
-    user: str | None = None
-    """The caller's name for the person who chats: whose memories a deployment with memory recalls."""
+    user: Any = None
+    """The caller's name for the person who chats, as it was sent. A deployment with memory checks it, and recalls that
+    person's memories; for the others it is without effect.
+    """
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:

@@ -97,13 +97,16 @@ class _Gateway:
         async with self._database.unit_of_work(identity.tenant_id) as uow:
             model = await find_model(uow, asked.model)
             addresses = await live_nodes(uow)
+        prompt_tokens = await self._count(asked, model)
         memory = None
         if model.deployment.memory and asked.user is not None:
             memory = await ChatMemory.begin(
                 self._services, identity.tenant_id, model.deployment.name, asked.user, asked.messages
             )
-            asked = replace(asked, messages=await memory.prompt(self._prompts, model.base_model))
-        most = await self._most(asked, model)
+            messages, prompt_tokens = await memory.prompt(self._prompts, model.base_model, prompt_tokens)
+            asked = replace(asked, messages=messages)
+        room = model.base_model.context_length - prompt_tokens
+        most = TokenUsage(prompt_tokens, min(asked.max_tokens or room, room))
         nodes = await self._nodes.serving(addresses, model.base_model.name, model.deployment.digest)
         bill = await open_bill(self._database, identity.tenant_id, ChatPrice.of(model.base_model, most))
         writer = CompletionWriter(
@@ -124,8 +127,8 @@ class _Gateway:
     async def _authenticate(self, request: Request) -> Identity:
         return await authenticate(self._reader, request.headers.get("authorization"))
 
-    async def _most(self, asked: ChatRequest, model: ServedModel) -> TokenUsage:
-        """The prompt's tokens, and the most that can be generated: what was asked for, or what the context leaves."""
+    async def _count(self, asked: ChatRequest, model: ServedModel) -> int:
+        """The prompt's tokens. Raises ContextLengthExceeded."""
         prompt_tokens = await self._prompts.count(model.base_model, asked.messages)
         context = model.base_model.context_length
         if prompt_tokens >= context:
@@ -133,8 +136,7 @@ class _Gateway:
                 f"this model's maximum context length is {context} tokens, and your messages have {prompt_tokens}",
                 field="messages",
             )
-        room = context - prompt_tokens
-        return TokenUsage(prompt_tokens, min(asked.max_tokens or room, room))
+        return prompt_tokens
 
     async def _begin(self, nodes: Sequence[str], asked: ChatRequest, model: ServedModel, most: TokenUsage) -> Answer:
         """The answer, at its first token. A node that fails before it is no loss: the next one is asked."""
