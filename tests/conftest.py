@@ -18,12 +18,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from tunery.app.application import create_app
 from tunery.app.compose import compose
+from tunery.app.database_urls import role_url
 from tunery.app.embedded.postgres import RunningPostgres, start_postgres
 from tunery.app.embedded.valkey import RunningValkey, start_valkey
 from tunery.app.migrate import migrate
 from tunery.app.settings import Settings
 from tunery.core.clock import TravellingClock
-from tunery.core.database import Database
+from tunery.core.database import NODE_ROLE, Database
 from tunery.core.events import Events
 from tunery.core.identity import Identity
 from tunery.core.services import Services
@@ -91,10 +92,17 @@ def clock() -> TravellingClock:
     return TravellingClock()
 
 
+class NodeDatabase(Database):
+    """As nodes connect to it."""
+
+
 @pytest.fixture(scope="session")
 async def services(settings: Settings, clock: TravellingClock) -> AsyncIterator[Services]:
     async with compose(settings, clock) as services:
+        url = role_url(settings, NODE_ROLE)
+        services.add(NodeDatabase, NodeDatabase(url, url, clock))
         yield services
+        await services.get(NodeDatabase).close()
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,7 @@ def test_what_the_user_can_mend_is_one_message_and_status_2(
 def test_a_node_needs_no_root_key(tmp_path: Path) -> None:
     program = "from tunery.app.cli import complete_settings; print(complete_settings(node=True).load_node_token())"
     environment = {
-        "TUNERY_DATABASE_APP_URL": "postgresql://tunery_app:x@127.0.0.1:9/x",
-        "TUNERY_DATABASE_DISPATCHER_URL": "postgresql://tunery_dispatcher:x@127.0.0.1:9/x",
+        "TUNERY_DATABASE_NODE_URL": "postgresql://tunery_node:x@127.0.0.1:9/x",
         "TUNERY_REDIS_URL": "redis://127.0.0.1:9",
         "TUNERY_STORAGE_URL": tmp_path.as_uri(),
         "TUNERY_NODE_TOKEN": "t" * 32,

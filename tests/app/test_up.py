@@ -122,7 +122,7 @@ async def test_a_node_gets_no_key_of_the_installation(tmp_path: Path) -> None:
         assert node.load_node_token() == up.settings.load_installation_secret().derive("node gateway").hex()
         async with compose_node(node) as services:
             async with services.get(Database).dispatch() as uow:
-                assert await uow.session.scalar(text("SELECT current_user")) == "tunery_dispatcher"
+                assert await uow.session.scalar(text("SELECT current_user")) == "tunery_node"
             with pytest.raises(LookupError):
                 services.get(Keyring)
 

@@ -12,6 +12,7 @@ from tunery.core.reader import NOBODY
 from tunery.core.services import Services
 from tunery.marketplace.publish import withdraw_listing
 
+ROLES = {"tunery_app", "tunery_dispatcher", "tunery_node"}
 GLOBAL_TABLES = {"alembic_version", "base_models", "nodes", "signing_keys", "stripe_events"}
 TENANT_COLUMN = {"tenants": "id"}
 PROTECTED = (
@@ -53,7 +54,7 @@ async def test_application_roles_own_nothing_and_bypass_nothing(catalogue: async
     roles = await catalogue.fetch(
         "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname LIKE 'tunery_%'"
     )
-    assert {role["rolname"] for role in roles} == {"tunery_app", "tunery_dispatcher"}
+    assert {role["rolname"] for role in roles} == ROLES
     for role in roles:
         assert not any(role[flag] for flag in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolcreatedb"))
         owned = await catalogue.fetchval("SELECT count(*) FROM pg_class WHERE relowner = $1::regrole", role["rolname"])
@@ -62,7 +63,7 @@ async def test_application_roles_own_nothing_and_bypass_nothing(catalogue: async
 
 async def test_ledgers_cannot_be_changed_by_the_application(catalogue: asyncpg.Connection):
     for table in ("ledger_entries", "usage_events", "training_events", "checkpoints", "adapter_versions", "sales"):
-        for role in ("tunery_app", "tunery_dispatcher"):
+        for role in ROLES:
             for privilege in ("UPDATE", "DELETE", "TRUNCATE"):
                 assert not await catalogue.fetchval("SELECT has_table_privilege($1, $2, $3)", role, table, privilege)
 
@@ -105,7 +106,7 @@ async def test_the_public_views_show_what_is_published_to_everybody_alike(servic
     assert sellers[0].keys() == {"tenant_id", "namespace", "name"}
     for view in ("published_listings", "published_listing_versions", "public_sellers"):
         for privilege in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
-            for role in ("tunery_app", "tunery_dispatcher"):
+            for role in ROLES:
                 assert not await catalogue.fetchval("SELECT has_table_privilege($1, $2, $3)", role, view, privilege)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from tests.conftest import NodeDatabase
 from tunery.core.database import Database
 from tunery.core.outbox import OutboxMessage, run_task
 from tunery.core.services import Services
@@ -29,7 +30,8 @@ class TrainingNode:
         self.name = name
         self.key = NodeKey()
         self.services = Services()
-        for kind in (Database, ObjectStorage, BaseModelFiles):
+        self.services.add(Database, services.get(NodeDatabase))
+        for kind in (ObjectStorage, BaseModelFiles):
             self.services.add(kind, services.get(kind))
         self.services.add(NodeKey, self.key)
 

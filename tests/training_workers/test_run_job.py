@@ -42,8 +42,9 @@ async def worker(services: Services):
 
 
 @pytest.fixture(autouse=True)
-async def _no_other_jobs(services: Services):
-    """Leases take the oldest job first: end what other tests left."""
+async def _no_other_jobs(services: Services, clock: TravellingClock):
+    """Leases take the oldest job first: end what other tests left, leased or not."""
+    clock.travel(LASTS * 2)
     while (lease := await acquire_lease(services.get(Database), "cleaner", LASTS)) is not None:
         async with services.get(Database).unit_of_work(lease.tenant_id) as uow:
             await leases.cancel(uow, lease)
@@ -173,8 +174,8 @@ async def test_a_cancelled_job_is_billed_for_its_durable_steps_alone(services: S
     job, quote = await create(services, tenant)
     real_save = run_job_module._save_checkpoint
 
-    async def ask_to_cancel(services, lease, work, trainer):
-        await real_save(services, lease, work, trainer)
+    async def ask_to_cancel(node, lease, work, trainer):
+        await real_save(node, lease, work, trainer)
         async with services.get(Database).unit_of_work(tenant.tenant_id) as uow:
             await cancel_training_job(uow, job.id)
 

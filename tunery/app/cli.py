@@ -3,6 +3,7 @@
 import os
 import sys
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -234,15 +235,15 @@ def load_settings(**overrides: Any) -> Settings:
 def complete_settings(*, node: bool = False, **overrides: Any) -> Settings:
     """Settings with which a process can run by itself. Raises CannotStart that names each missing one."""
     from tunery.app.database_urls import role_url
-    from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
+    from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE
 
     settings = load_settings(**overrides)
+    roles = (NODE_ROLE,) if node else (APPLICATION_ROLE, DISPATCHER_ROLE)
     problems = []
     for check in (
         *(() if node else (settings.load_root_keys,)),
         settings.load_node_token,
-        lambda: role_url(settings, APPLICATION_ROLE),
-        lambda: role_url(settings, DISPATCHER_ROLE),
+        *(partial(role_url, settings, role) for role in roles),
     ):
         try:
             check()

@@ -13,7 +13,7 @@ from tunery.billing.plans import start_free_plan
 from tunery.billing.stripe_gateway import StripeGateway
 from tunery.billing.tasks import StripeEventHandlers
 from tunery.core.clock import Clock, SystemClock
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, Database
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE, Database
 from tunery.core.events import Events
 from tunery.core.reader import Reader
 from tunery.core.services import Services
@@ -69,13 +69,15 @@ async def compose(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 @asynccontextmanager
 async def compose_node(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
     """The parts of a node: no root key, no keyring, nothing of Stripe. Raises as `compose`."""
-    async with _compose_shared(settings, clock) as services:
+    async with _compose_shared(settings, clock, NODE_ROLE, NODE_ROLE) as services:
         services.add(NodeKey, NodeKey())
         yield services
 
 
 @asynccontextmanager
-async def _compose_shared(settings: Settings, clock: Clock | None) -> AsyncIterator[Services]:
+async def _compose_shared(
+    settings: Settings, clock: Clock | None, role: str = APPLICATION_ROLE, dispatching_role: str = DISPATCHER_ROLE
+) -> AsyncIterator[Services]:
     if settings.redis_url is None or settings.storage_url is None:
         raise ValueError("set TUNERY_REDIS_URL and TUNERY_STORAGE_URL, or run `tunery up`, which brings its own")
     clock = clock or SystemClock()
@@ -86,8 +88,8 @@ async def _compose_shared(settings: Settings, clock: Clock | None) -> AsyncItera
     services.add(BaseModelFiles, BaseModelFiles(settings.hub_cache_dir, settings.hub_endpoint))
     services.add(NodeToken, NodeToken(settings.load_node_token()))
     database = Database(
-        role_url(settings, APPLICATION_ROLE),
-        role_url(settings, DISPATCHER_ROLE),
+        role_url(settings, role),
+        role_url(settings, dispatching_role),
         clock,
         statement_seconds=settings.database_statement_seconds,
     )

@@ -1,13 +1,14 @@
-"""Who connects to PostgreSQL as whom: the owner's URL is given, the two login roles' URLs follow from it.
+"""Who connects to PostgreSQL as whom: the owner's URL is given, the login roles' URLs follow from it.
 
 Their passwords are derived from the installation's secret, so nothing more has to be kept; an operator who manages
-roles himself sets TUNERY_DATABASE_APP_URL and TUNERY_DATABASE_DISPATCHER_URL instead.
+roles himself sets TUNERY_DATABASE_APP_URL, TUNERY_DATABASE_DISPATCHER_URL and
+TUNERY_DATABASE_NODE_URL instead.
 """
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from tunery.app.settings import Settings
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE
 
 
 def role_password(settings: Settings, role: str) -> str:
@@ -17,7 +18,11 @@ def role_password(settings: Settings, role: str) -> str:
 
 def role_url(settings: Settings, role: str) -> str:
     """The URL with which `role` logs in. Raises ValueError that names the setting to mend."""
-    explicit = {APPLICATION_ROLE: settings.database_app_url, DISPATCHER_ROLE: settings.database_dispatcher_url}[role]
+    explicit = {
+        APPLICATION_ROLE: settings.database_app_url,
+        DISPATCHER_ROLE: settings.database_dispatcher_url,
+        NODE_ROLE: settings.database_node_url,
+    }[role]
     if explicit is not None:
         return explicit
     if settings.database_url is None:

@@ -124,7 +124,7 @@ async def check_postgres(settings: Settings) -> list[Finding]:
 
     if settings.database_url is None:
         advice = "start `tunery up`, or set TUNERY_DATABASE_URL"
-        if settings.database_app_url is None:
+        if settings.database_app_url is None and settings.database_node_url is None:
             return [Finding("PostgreSQL", "failed", "no database", advice)]
         return [Finding("PostgreSQL", "note", "the owner's URL is not set", "only `tunery migrate` needs it")]
     connection = await asyncpg.connect(settings.database_url, timeout=TIMEOUT)
@@ -185,10 +185,11 @@ async def check_application_role(settings: Settings) -> list[Finding]:
     import asyncpg
 
     from tunery.app.database_urls import role_url
-    from tunery.core.database import APPLICATION_ROLE
+    from tunery.core.database import APPLICATION_ROLE, NODE_ROLE
 
+    is_node = settings.database_url is None and settings.database_app_url is None
     try:
-        url = role_url(settings, APPLICATION_ROLE)
+        url = role_url(settings, NODE_ROLE if is_node and settings.database_node_url else APPLICATION_ROLE)
     except ValueError as error:
         return [Finding("Application role", "failed", str(error), "see above")]
     connection = await asyncpg.connect(url, timeout=TIMEOUT)

@@ -16,7 +16,7 @@ import tunery.migrations
 from tunery.app.database_urls import role_password, role_url
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, UnitOfWork, sqlalchemy_url
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE, UnitOfWork, sqlalchemy_url
 from tunery.training.catalogue import register_bundled_base_models
 from tunery.vault.keyring import Keyring
 
@@ -40,6 +40,7 @@ async def _migrate(settings: Settings) -> None:
             for role, url in (
                 (APPLICATION_ROLE, settings.database_app_url),
                 (DISPATCHER_ROLE, settings.database_dispatcher_url),
+                (NODE_ROLE, settings.database_node_url),
             ):
                 if url is None and not await _can_log_in(role_url(settings, role)):
                     await connection.run_sync(_set_password, role, scram_verifier(role_password(settings, role)))
@@ -60,7 +61,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 def ensure_roles(connection: Connection) -> None:
     """Roles belong to the whole server, not to one database: several installations share them."""
-    for role in (APPLICATION_ROLE, DISPATCHER_ROLE):
+    for role in (APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE):
         if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}) is None:
             connection.execute(text(f"CREATE ROLE {role} LOGIN"))
 

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     database_dispatcher_url: str | None = Field(
         None, description="PostgreSQL as `tunery_dispatcher`: outbox relay, sweepers; derived when unset."
     )
+    database_node_url: str | None = Field(
+        None, description="PostgreSQL as `tunery_node`, the role of nodes; derived when unset."
+    )
     database_statement_seconds: float = Field(
         30, gt=0, description="how long one statement of a unit of work may take; migrations have no limit"
     )

@@ -40,7 +40,7 @@ from tunery.app.embedded.supervisor import Child, Supervisor
 from tunery.app.embedded.valkey import RunningValkey, start_valkey
 from tunery.app.embedded.valkey import find_binary as find_valkey
 from tunery.app.settings import Settings
-from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE
+from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE
 from tunery.core.errors import Unavailable
 
 HEALTH_TIMEOUT = 120.0
@@ -134,6 +134,7 @@ class Up:
         self._fill(
             database_app_url=role_url(self.settings, APPLICATION_ROLE),
             database_dispatcher_url=role_url(self.settings, DISPATCHER_ROLE),
+            database_node_url=role_url(self.settings, NODE_ROLE),
             node_token=SecretStr(self.settings.load_node_token()),
         )
         if self.settings.stripe_secret_key is None:

@@ -24,6 +24,7 @@ from tunery.core.clock import Clock
 
 APPLICATION_ROLE = "tunery_app"
 DISPATCHER_ROLE = "tunery_dispatcher"
+NODE_ROLE = "tunery_node"
 
 TENANT_SETTING = "tunery.tenant_id"
 API_KEY_SETTING = "tunery.api_key_digest"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from tunery.core.database import APPLICATION_ROLE, CURRENT_TENANT, DISPATCHER_ROLE
+from tunery.core.database import APPLICATION_ROLE, CURRENT_TENANT, DISPATCHER_ROLE, NODE_ROLE
 
 TENANT = f"(SELECT {CURRENT_TENANT})"
 """As a scalar subselect it is evaluated once per statement, not once per row."""
@@ -28,9 +28,17 @@ def let_dispatcher(table: str, privileges: str) -> None:
     op.execute(f"CREATE POLICY dispatcher ON {table} TO {DISPATCHER_ROLE} USING (true) WITH CHECK (true)")
 
 
-def share(table: str, *, app: str | None = None, dispatcher: str | None = None) -> None:
+def let_node(table: str, privileges: str, *, rows: str) -> None:
+    """Give the nodes' role these privileges on the rows that the SQL `rows` is true of."""
+    op.execute(f"GRANT {privileges} ON {table} TO {NODE_ROLE}")
+    op.execute(f"CREATE POLICY node ON {table} TO {NODE_ROLE} USING ({rows}) WITH CHECK ({rows})")
+
+
+def share(table: str, *, app: str | None = None, dispatcher: str | None = None, node: str | None = None) -> None:
     """A global table: no rows of tenants in it, no row-level security; only these privileges."""
     if app is not None:
         op.execute(f"GRANT {app} ON {table} TO {APPLICATION_ROLE}")
     if dispatcher is not None:
         op.execute(f"GRANT {dispatcher} ON {table} TO {DISPATCHER_ROLE}")
+    if node is not None:
+        op.execute(f"GRANT {node} ON {table} TO {NODE_ROLE}")

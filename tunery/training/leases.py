@@ -62,8 +62,9 @@ async def acquire_lease(database: Database, node: str, lasts: timedelta) -> Leas
 async def hold(uow: UnitOfWork, lease: Lease) -> TrainingJob:
     """Lock the job's row and renew the lease. Raises LeaseLost."""
     locked = select(TrainingJob).where(TrainingJob.id == lease.job_id).with_for_update()
-    job = (await uow.session.scalars(locked.execution_options(populate_existing=True))).one()
-    if job.lease_token != lease.token or job.status not in ("queued", "running"):
+    # A node doesn't even see those that have ended.
+    job = (await uow.session.scalars(locked.execution_options(populate_existing=True))).one_or_none()
+    if job is None or job.lease_token != lease.token or job.status not in ("queued", "running"):
         raise LeaseLost(f"lease {lease.token} of job {lease.job_id} is over")
     job.lease_expires_at = uow.now() + lease.lasts
     return job

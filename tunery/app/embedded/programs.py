@@ -30,9 +30,14 @@ class Program:
 
 
 NOT_FOR_NODES = frozenset(
-    {"root_key", "root_key_file", "installation_secret", "stripe_secret_key", "stripe_webhook_secret", "embeddings"}
+    {
+        *("root_key", "root_key_file", "installation_secret", "database_app_url", "database_dispatcher_url"),
+        *("stripe_secret_key", "stripe_webhook_secret", "embeddings"),
+    }
 )
-"""A node runs strangers' data through large libraries: it gets no key but those of the job that it leases."""
+"""A node runs strangers' data through large libraries: it gets no key but those of the job that it leases, and the
+database as a role that reaches little more.
+"""
 
 PROGRAMS = (
     Program("api", (*PYTHON, "-m", "tunery.app.cli", "api")),
