@@ -74,7 +74,7 @@ async def test_a_role_that_bypasses_row_level_security_is_found(tmp_path: Path, 
     assert bad.state == "failed"
     for problem in ("can bypass row-level security", "owns ", "reads without row-level security: "):
         assert problem in bad.text
-    assert "TUNERY_DATABASE_APP_URL" in bad.advice
+    assert "tunery migrate" in bad.advice
 
 
 async def test_an_unmigrated_database_is_found(tmp_path: Path, settings: Settings) -> None:

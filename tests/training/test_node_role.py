@@ -1,11 +1,14 @@
 """What somebody could do with a node's access to the database."""
 
+from decimal import Decimal
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import NodeDatabase, SignedUpTenant
 from tests.marketplace.market import Market
+from tunery.billing.accounts import _write
 from tunery.core.outbox import NODE_QUEUE, enqueue
 from tunery.core.services import Services
 from tunery.training.models import AdapterVersion
@@ -79,6 +82,43 @@ async def test_a_job_that_has_ended_stays_so(services: Services, owner, ended: S
             revive = text(f"UPDATE training_jobs SET {change} WHERE tenant_id = :id")
             assert (await uow.session.execute(revive, {"id": ended.tenant_id})).rowcount == 0
     assert await rows(owner, ended) == before
+
+
+async def test_of_jobs_that_have_ended_it_lists_none(services: Services, ended: SignedUpTenant, trained):
+    _, version = trained
+    async with services.get(NodeDatabase).dispatch() as uow:
+        seen = set(await uow.session.scalars(text("SELECT id FROM training_jobs")))
+    assert version.job_id not in seen
+
+
+async def test_a_job_that_has_ended_gets_nothing_more(services: Services, ended: SignedUpTenant, trained):
+    _, version = trained
+    again = (
+        "INSERT INTO adapter_versions (adapter_id, number, job_id, digest, manifest, files, object_prefix, created_at)"
+        " VALUES (:adapter, 99, :job, 'x', '{}', '[]', 'x', now())"
+    )
+    with pytest.raises(DBAPIError, match="violates row-level security"):
+        async with services.get(NodeDatabase).unit_of_work(ended.tenant_id) as uow:
+            await uow.session.execute(text(again), {"adapter": version.adapter_id, "job": version.job_id})
+
+
+async def test_earnings_and_what_chats_hold_are_out_of_reach(services: Services, owner, trained):
+    tenant, _ = trained
+    await owner.execute(
+        "INSERT INTO accounts (tenant_id, kind, currency, balance, reserved) VALUES ($1, 'earnings', 'usd', 5, 0)"
+        " ON CONFLICT DO NOTHING",
+        tenant.tenant_id,
+    )
+    async with services.get(NodeDatabase).unit_of_work(tenant.tenant_id) as uow:
+        found = await uow.session.execute(text("UPDATE accounts SET balance = balance RETURNING kind"))
+        assert [row.kind for row in found] == ["credit"]
+        # The market's reservation is of no quote.
+        held = await uow.session.execute(text("UPDATE reservations SET settled = settled"))
+        assert held.rowcount == 0
+    with pytest.raises(DBAPIError, match="violates row-level security"):
+        async with services.get(NodeDatabase).unit_of_work(tenant.tenant_id) as uow:
+            _write(uow, account="credit", kind="top-up", source="quote:x", amount=Decimal(10))
+            await uow.session.flush()
 
 
 @pytest.mark.parametrize("column", ["quote_id", "data_key_id", "adapter_id", "reservation_id", "tenant_id"])

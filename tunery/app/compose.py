@@ -15,6 +15,7 @@ from tunery.billing.tasks import StripeEventHandlers
 from tunery.core.clock import Clock, SystemClock
 from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE, Database
 from tunery.core.events import Events
+from tunery.core.outbox import connect_queue
 from tunery.core.reader import Reader
 from tunery.core.services import Services
 from tunery.core.storage import ObjectStorage
@@ -94,8 +95,8 @@ async def _compose_shared(
         statement_seconds=settings.database_statement_seconds,
     )
     services.add(Database, database)
-    # Connects when it is first used: an API process starts and serves without Redis.
-    redis = ArqRedis.from_url(settings.redis_url)
+    # An API process starts and serves without Redis.
+    redis = connect_queue(settings.redis_url)
     services.add(ArqRedis, redis)
     try:
         yield services

@@ -217,7 +217,7 @@ async def check_application_role(settings: Settings) -> list[Finding]:
         if is_so
     ]
     if problems:
-        advice = "tenants are not isolated: TUNERY_DATABASE_APP_URL must be the role that `tunery migrate` makes"
+        advice = "tenants are not isolated: its URL must be of the role that `tunery migrate` makes"
         return [Finding("Application role", "failed", f"{row['name']} " + "; ".join(problems), advice)]
     text = f"{row['name']} owns nothing and is bound by row-level security on every tenant's table"
     return [Finding("Application role", "ok", text)]

@@ -96,7 +96,7 @@ def _set_password(connection: Connection, role: str, verifier: str) -> None:
         raise ValueError(
             f"another Tunery database on this PostgreSQL server uses the role {role} with another root key or"
             " TUNERY_INSTALLATION_SECRET: give each installation its own server, or the same secret, or set"
-            " TUNERY_DATABASE_APP_URL and TUNERY_DATABASE_DISPATCHER_URL"
+            " TUNERY_DATABASE_APP_URL, TUNERY_DATABASE_DISPATCHER_URL and TUNERY_DATABASE_NODE_URL"
         )
     connection.exec_driver_sql(f"ALTER ROLE {role} PASSWORD '{verifier}'")
 

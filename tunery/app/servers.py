@@ -76,10 +76,13 @@ async def serve_queue(services: Services, queue: str, tasks: Mapping[str, Task])
     async def run(_context: dict[str, Any], message_id: str) -> None:
         await run_task(services, tasks, UUID(message_id))
 
+    redis = services.get(ArqRedis)
     while True:
         worker = Worker(
             [func(run, name=ARQ_FUNCTION)],
-            redis_pool=services.get(ArqRedis),
+            redis_pool=redis,
+            job_serializer=redis.job_serializer,
+            job_deserializer=redis.job_deserializer,
             queue_name=queue,
             handle_signals=False,
             poll_delay=0.1,

@@ -1,8 +1,8 @@
 """The unit of work: one transaction, in the context of one tenant, opened at the edge and committed there.
 
-Three PostgreSQL roles share the work (docs/decisions/0002-three-database-roles.md): the owner migrates and is not used
+Four PostgreSQL roles share the work (docs/decisions/0002-three-database-roles.md): the owner migrates and is not used
 here; `tunery_app` does everything for a tenant and is bound by row-level security; `tunery_dispatcher` does what runs
-across tenants (outbox relay, leases, inbound webhooks) on the few tables granted to it.
+across tenants (outbox relay, sweeps, inbound webhooks) on the few tables granted to it; `tunery_node` is the nodes'.
 """
 
 from collections.abc import AsyncIterator
@@ -32,6 +32,7 @@ API_KEY_SETTING = "tunery.api_key_digest"
 AWAY = ("08", "57P01", "57P02", "57P03", "53300")
 """Beginnings of the SQLSTATEs of a server that is lost, shutting down, crashed, starting up, or full."""
 QUERY_CANCELED = "57014"
+LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's SQLSTATE for a statement that ran into its time limit."""
 
 CURRENT_TENANT = "nullif(current_setting('tunery.tenant_id', true), '')::uuid"
@@ -159,7 +160,7 @@ def is_unavailable(error: BaseException) -> bool:
     if sqlstate_of(error).startswith(AWAY):
         return True
     if isinstance(error, DBAPIError):
-        late = sqlstate_of(error) == QUERY_CANCELED
+        late = sqlstate_of(error) in (QUERY_CANCELED, LOCK_NOT_AVAILABLE)
         return late or error.connection_invalidated or isinstance(error.orig, OSError)
     return isinstance(error, ConnectionError | TimeoutError | PoolTimeout | asyncpg.InterfaceError)
 

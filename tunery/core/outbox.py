@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 from arq.connections import ArqRedis
 from redis.exceptions import RedisError
@@ -50,6 +51,15 @@ class OutboxMessage(Identified, Table):
     attempts: Mapped[int] = mapped_column(default=0)
     handled_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
+
+
+def connect_queue(redis_url: str) -> ArqRedis:
+    """Redis, as arq uses it; it connects when it is first used. Messages are JSON: arq's own way, pickle, would let
+    whoever writes to Redis run code in the process that reads.
+    """
+    redis = ArqRedis.from_url(redis_url)
+    redis.job_serializer, redis.job_deserializer = msgspec.json.encode, msgspec.json.decode
+    return redis
 
 
 def enqueue(

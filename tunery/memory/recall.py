@@ -101,7 +101,7 @@ async def recall(
             await keyring.purpose_key(uow, TERMS_PURPOSE)
     vectors = await _embed(services.get(Embedders), store, question.text)
     # What is found is read: a memory that is forgotten in between doesn't leave the answer one short.
-    turn = turn_to_search() if keeps_sealed(store) else contextlib.nullcontext()
+    turn = turn_to_search(tenant_id) if keeps_sealed(store) else contextlib.nullcontext()
     async with turn, database.unit_of_work(tenant_id, snapshot=True) as uow:
         return await _answer(uow, keyring, question, subject_id, vectors)
 

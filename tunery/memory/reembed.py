@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, Update, and_, func, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
-from tunery.core.database import Database, UnitOfWork, sqlstate_of
+from tunery.core.database import LOCK_NOT_AVAILABLE, Database, UnitOfWork, sqlstate_of
 from tunery.core.errors import DomainError, Unavailable
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
@@ -29,7 +29,7 @@ from tunery.memory.merging import says_the_same
 from tunery.memory.models import IndexedMemory, Memory, MemoryStore
 from tunery.memory.nearest import Sought, find_nearest, near_pairs
 from tunery.memory.shelves import prepare_embedding_model
-from tunery.memory.stores import LOCK_NOT_AVAILABLE, StoreBusy, lock_store, lock_store_for_move, open_store
+from tunery.memory.stores import StoreBusy, lock_store, lock_store_for_move, open_store
 from tunery.memory.subjects import OpenedSubject, lock_subjects, open_those_that_open
 from tunery.memory.terms import TERMS_PURPOSE, hash_terms, terms_of
 from tunery.vault.keyring import Keyring
@@ -236,7 +236,7 @@ class _Mending:
             store = await lock_store(uow)
             if store.switching:
                 return 0
-            await self._renew_claim(uow)
+            renewed = await self._renew_claim(uow)
             await adopt_model(uow, store, Embedded(self.embedder.model, vectors))
             await lock_subjects(uow, {one.subject_id for one in texts})
             wanted = [one.memory_id for one in texts]
@@ -251,8 +251,12 @@ class _Mending:
             near = await self._find_near(uow, store, batch)
             for one, others in zip(batch, near, strict=True):
                 await self._keep(uow, store, one, others)
-            self._kept += len(batch)
-            return sum(one.vector is not None for one in batch)
+        if renewed is None:  # a batch took longer than that, and somebody else goes on
+            self._left = 0
+        else:
+            self.claimed_until = renewed
+        self._kept += len(batch)
+        return sum(one.vector is not None for one in batch)
 
     async def _find_near(self, uow: UnitOfWork, store: MemoryStore, batch: Sequence[_WithVector]) -> list[list[Memory]]:
         """For each that is still to be compared, those that its vector lies near, of the batch itself, too."""
@@ -262,13 +266,9 @@ class _Mending:
             found[number] += [batch[other].memory for other in pairs.get(number, ()) if one.may_repeat(batch[other])]
         return found
 
-    async def _renew_claim(self, uow: UnitOfWork) -> None:
+    async def _renew_claim(self, uow: UnitOfWork) -> datetime | None:
         renewed = _claimed(uow, self.claimed_until).values(claimed_until=uow.now() + CLAIM)
-        claimed_until = await uow.session.scalar(renewed.returning(MemoryStore.claimed_until))
-        if claimed_until is None:  # a batch took longer than that, and somebody else goes on
-            self._left = 0
-        else:
-            self.claimed_until = claimed_until
+        return await uow.session.scalar(renewed.returning(MemoryStore.claimed_until))
 
     async def _open(self, uow: UnitOfWork, subject_ids: set[UUID]) -> dict[UUID, OpenedSubject]:
         opened = await open_those_that_open(uow, self.services.get(Keyring), subject_ids)

@@ -7,12 +7,13 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, zip_longest
 from typing import Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -35,20 +36,22 @@ WAIT_SECONDS: Final = 5.0
 """For a turn."""
 
 _turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
+_turns_of: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+"""One for each tenant: nobody takes all the turns."""
 
 
 @asynccontextmanager
-async def turn_to_search() -> AsyncIterator[None]:
+async def turn_to_search(tenant_id: UUID) -> AsyncIterator[None]:
     """For `search_sealed`; to be waited for before a connection is taken. Raises Unavailable."""
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await _turns.acquire()
-    except TimeoutError as error:
-        raise Unavailable("many sealed memories are being searched: try again in a moment") from error
-    try:
+    own = _turns_of.setdefault(tenant_id, asyncio.Lock())
+    async with AsyncExitStack() as turns:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await turns.enter_async_context(own)
+                await turns.enter_async_context(_turns)
+        except TimeoutError as error:
+            raise Unavailable("many sealed memories are being searched: try again in a moment") from error
         yield
-    finally:
-        _turns.release()
 
 
 async def search_sealed(

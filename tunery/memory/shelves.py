@@ -11,12 +11,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, literal_column, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tunery.core.database import Database, UnitOfWork, sqlstate_of
+from tunery.core.database import LOCK_NOT_AVAILABLE, Database, UnitOfWork, sqlstate_of
 from tunery.core.logs import get_logger
 from tunery.core.services import Services
 from tunery.memory.index import SHARED_SHELF, check_embedding_model, list_terms
 from tunery.memory.models import IndexedMemory, MemoryStore
-from tunery.memory.stores import LOCK_NOT_AVAILABLE, StoreBusy, lock_store_for_move, open_store
+from tunery.memory.stores import StoreBusy, lock_store_for_move, open_store
 
 BATCH: Final = 50
 _WAIT_SECONDS: Final = 2.0

@@ -6,19 +6,17 @@ them, and they for one batch of it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from tunery.core.database import UnitOfWork, sqlstate_of
+from tunery.core.database import LOCK_NOT_AVAILABLE, UnitOfWork, sqlstate_of
 from tunery.core.errors import Conflict, DomainError
 from tunery.core.logs import get_logger
 from tunery.memory.models import MemoryStore
 
-LOCK_NOT_AVAILABLE: Final = "55P03"
 """PostgreSQL's SQLSTATE for a lock that did not come in time."""
 _KEY = "hashtextextended('memory index of ' || :tenant_id, 0)"
 

@@ -28,10 +28,12 @@ def let_dispatcher(table: str, privileges: str) -> None:
     op.execute(f"CREATE POLICY dispatcher ON {table} TO {DISPATCHER_ROLE} USING (true) WITH CHECK (true)")
 
 
-def let_node(table: str, privileges: str, *, rows: str) -> None:
-    """Give the nodes' role these privileges on the rows that the SQL `rows` is true of."""
+def let_node(table: str, privileges: str, *, rows: str, new_rows: str | None = None) -> None:
+    """Give the nodes' role these privileges on the rows that the SQL `rows` is true of, or `new_rows` of those that it
+    writes.
+    """
     op.execute(f"GRANT {privileges} ON {table} TO {NODE_ROLE}")
-    op.execute(f"CREATE POLICY node ON {table} TO {NODE_ROLE} USING ({rows}) WITH CHECK ({rows})")
+    op.execute(f"CREATE POLICY node ON {table} TO {NODE_ROLE} USING ({rows}) WITH CHECK ({new_rows or rows})")
 
 
 def share(table: str, *, app: str | None = None, dispatcher: str | None = None, node: str | None = None) -> None:

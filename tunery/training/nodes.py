@@ -25,7 +25,7 @@ class NodeKey:
 
 
 async def announce_node(uow: UnitOfWork, name: str, address: str, public_key: bytes | None = None) -> None:
-    """Say that a node is alive, where it serves, and to which key it gets keys. Needs the dispatcher's role."""
+    """Say that a node is alive, where it serves, and to which key it gets keys. As a node, or as the dispatcher."""
     now = uow.now()
     row = insert(Node).values(name=name, address=address, public_key=public_key, started_at=now, heartbeat_at=now)
     changed = {"address": address, "public_key": public_key, "heartbeat_at": now}
@@ -33,7 +33,7 @@ async def announce_node(uow: UnitOfWork, name: str, address: str, public_key: by
 
 
 async def remove_node(uow: UnitOfWork, name: str, address: str) -> None:
-    """Take a node off the list, unless another one has its name by now. Needs the dispatcher's role."""
+    """Take a node off the list, unless another one has its name by now. As a node, or as the dispatcher."""
     await uow.session.execute(delete(Node).where(Node.name == name, Node.address == address))
 
 

@@ -90,10 +90,12 @@ class AwsKmsRootKey:
     async def _call(self, operation: str, context: bytes, **arguments: bytes) -> dict[str, Any]:
         """Raises _Refused, and Unavailable: what else goes wrong is KMS's or the network's or the rights' doing."""
         self._check_not_away()
-        calling = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, operation, context, arguments)
+        asked = self._threads.submit(self._ask, operation, context, arguments)
         try:
-            return await asyncio.wait_for(calling, TIMEOUT_SECONDS)
+            return await asyncio.wait_for(asyncio.wrap_future(asked), TIMEOUT_SECONDS)
         except TimeoutError as error:
+            if asked.cancel():  # it never had its turn: that many ask is no outage
+                raise Unavailable(AWAY) from error
             raise self._gone_away(operation, error) from error
 
     def _ask(self, operation: str, context: bytes, arguments: dict[str, bytes]) -> dict[str, Any]:
