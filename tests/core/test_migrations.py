@@ -15,8 +15,9 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import tunery.migrations.tables  # noqa: F401
+from tunery.app import migrate as migrate_module
 from tunery.app.database_urls import role_url
-from tunery.app.migrate import alembic_config, migrate
+from tunery.app.migrate import alembic_config, ensure_roles, migrate
 from tunery.app.schema import core_schema
 from tunery.app.settings import Settings
 from tunery.core.clock import SystemClock
@@ -149,6 +150,15 @@ TWO_LISTINGS = """
     SELECT tenant_id, id, number, status || ' ' || number, 'tiny', '{}', '[]', '', now()
     FROM listing, generate_series(1, 2) number WHERE status = 'published' OR number = 1
 """
+
+
+async def test_an_owner_who_may_not_make_roles_is_told_which_are_missing(plain_owner: URL, monkeypatch):
+    monkeypatch.setattr(migrate_module, "ROLES", ("tunery_app", "tunery_missing"))
+    engine = create_async_engine(plain_owner)
+    with pytest.raises(ValueError, match="lacks the roles tunery_missing, and the owner may not make them"):
+        async with engine.begin() as connection:
+            await connection.run_sync(ensure_roles)
+    await engine.dispose()
 
 
 async def test_keys_from_before_they_rotated_open_after_the_upgrade(settings: Settings, plain_owner: URL):

@@ -174,9 +174,13 @@ async def _prepare(url: str) -> None:
                 " restore into"
             )
     engine = create_async_engine(sqlalchemy_url(url))
-    async with engine.begin() as sqlalchemy:
-        await sqlalchemy.run_sync(ensure_roles)
-    await engine.dispose()
+    try:
+        async with engine.begin() as sqlalchemy:
+            await sqlalchemy.run_sync(ensure_roles)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
+    finally:
+        await engine.dispose()
 
 
 async def _complete_and_upgrade(url: str, statements: Sequence[str], revision: str) -> None:

@@ -20,6 +20,7 @@ from tunery.core.database import APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE, U
 from tunery.training.catalogue import register_bundled_base_models
 from tunery.vault.keyring import Keyring
 
+ROLES = (APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE)
 SCRAM_SALT_BYTES = 16
 SCRAM_ITERATIONS = 4096
 
@@ -60,10 +61,20 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 
 def ensure_roles(connection: Connection) -> None:
-    """Roles belong to the whole server, not to one database: several installations share them."""
-    for role in (APPLICATION_ROLE, DISPATCHER_ROLE, NODE_ROLE):
-        if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}) is None:
-            connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+    """Roles belong to the whole server, not to one database: several installations share them. Raises ValueError when
+    some are missing and the owner may not make them.
+    """
+    known = set(connection.scalars(text("SELECT rolname FROM pg_roles")))
+    missing = [role for role in ROLES if role not in known]
+    may_make = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
+    if missing and not connection.scalar(text(may_make)):
+        raise ValueError(
+            f"PostgreSQL lacks the roles {', '.join(missing)}, and the owner may not make them: have them created, with"
+            " LOGIN and a password, and set their URLs (TUNERY_DATABASE_APP_URL, TUNERY_DATABASE_DISPATCHER_URL,"
+            " TUNERY_DATABASE_NODE_URL)"
+        )
+    for role in missing:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
 
 
 def alembic_config(connection: Connection) -> Config:
