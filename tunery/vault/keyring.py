@@ -318,8 +318,8 @@ def _tag(private_key: bytes, data_key_id: UUID, info: bytes, wrapped: bytes) -> 
 
 
 def _is_from_before_tags(known_as: str, wrapped: bytes) -> bool:
-    """Migration 0006 took these fingerprints of what it found. The database takes no row from the application that has
-    such a one.
+    """Migrations 0006 and 0011 took these fingerprints of what they found. The database takes no row from the
+    application that has such a one.
     """
     return known_as == hashlib.sha256(wrapped).hexdigest()[: 2 * FINGERPRINT_BYTES]
 

@@ -26,7 +26,6 @@ def upgrade() -> None:
     _let_data_keys_be_destroyed()
     for table in FILLED:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    _let_destroyed_keys_stay_destroyed()
     op.execute("ALTER TABLE signing_keys ADD COLUMN root_key text NOT NULL DEFAULT ''")
     op.execute("ALTER TABLE signing_keys ALTER COLUMN root_key DROP DEFAULT")
     op.execute(f"GRANT SELECT, UPDATE (sealed_private_key, root_key) ON signing_keys TO {DISPATCHER_ROLE}")
@@ -80,31 +79,6 @@ def _let_data_keys_be_destroyed() -> None:
     op.execute(f"REVOKE DELETE ON data_keys FROM {APPLICATION_ROLE}")
     op.execute(f"GRANT UPDATE (tenant_key_id, suite, wrapped_key, destroyed_at) ON data_keys TO {APPLICATION_ROLE}")
     let_dispatcher("data_keys", "SELECT (id, tenant_id, tenant_key_id, destroyed_at)")
-
-
-def _let_destroyed_keys_stay_destroyed() -> None:
-    """Whoever copied a key's row before it was destroyed can't write the copy back. Restoring a backup can."""
-    op.execute(
-        "CREATE FUNCTION refuse_destroyed_key() RETURNS trigger LANGUAGE plpgsql AS $$"
-        " BEGIN RAISE EXCEPTION 'this key is destroyed' USING ERRCODE = 'integrity_constraint_violation'; END $$"
-    )
-    for table in ("tenant_keys", "data_keys"):
-        op.execute(
-            f"CREATE TRIGGER stays_destroyed BEFORE UPDATE ON {table} FOR EACH ROW WHEN (OLD.destroyed_at IS NOT NULL)"
-            " EXECUTE FUNCTION refuse_destroyed_key()"
-        )
-    # A fingerprint of the wrapped key itself says that there is no tag, which only the holder of the root key makes.
-    # The rows that are here got such ones above, and `vault.keyring` opens them.
-    op.execute(
-        "CREATE FUNCTION refuse_untagged_key() RETURNS trigger LANGUAGE plpgsql AS $$"
-        " BEGIN RAISE EXCEPTION 'this key has no tag' USING ERRCODE = 'integrity_constraint_violation'; END $$"
-    )
-    op.execute(
-        "CREATE TRIGGER is_tagged BEFORE INSERT OR UPDATE OF wrapped_key ON data_keys FOR EACH ROW"
-        " WHEN (NEW.fingerprint = left(encode(sha256(NEW.wrapped_key), 'hex'), 32)"
-        f" AND current_user = '{APPLICATION_ROLE}')"
-        " EXECUTE FUNCTION refuse_untagged_key()"
-    )
 
 
 def _make_secrets() -> None:

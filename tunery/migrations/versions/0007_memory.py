@@ -2,8 +2,7 @@
 
 Shelves lie in a schema of their own that no role but the owner may use: all reading and writing goes through
 `memory_index`, under its policy. Making a shelf, and the index over its embeddings, is DDL; the dispatcher role may do
-just that, and empty any shelf but the shared one, by three functions. It is for `shelves.py` to see that nobody has it
-any more: under row-level security the functions' owner can't.
+just that, by two functions.
 """
 
 import sqlalchemy as sa
@@ -49,6 +48,7 @@ def _make_stores() -> None:
         "memory_stores",
         _tenant_id(),
         sa.Column("search", sa.Text(), server_default="open", nullable=False),
+        sa.Column("language", sa.Text(), server_default="english", nullable=False),
         sa.Column("embedding_model", sa.Text(), nullable=True),
         sa.Column("dimensions", sa.SmallInteger(), nullable=True),
         sa.Column("shelf", sa.Integer(), server_default="0", nullable=False),
@@ -75,7 +75,6 @@ def _make_subjects() -> None:
         sa.Column("data_key_id", sa.Uuid(), nullable=False),
         _time("created_at"),
         _time("erased_at", nullable=True),
-        sa.Column("erased_digest", sa.LargeBinary(), nullable=True),
         _id(),
         _tenant_id(),
         sa.ForeignKeyConstraint(
@@ -88,13 +87,9 @@ def _make_subjects() -> None:
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_subjects_tenant_id_id")),
     )
     op.execute("CREATE INDEX ix_subjects_living ON subjects (data_key_id) WHERE erased_at IS NULL")
-    op.execute(
-        "CREATE INDEX ix_subjects_erased_digest ON subjects (tenant_id, erased_digest) WHERE erased_digest IS NOT NULL"
-    )
     protect("subjects", app=EVERYTHING)
-    # To find the subjects whose key is destroyed, and who are not erased: those of a backup that was restored. And to
-    # forget what erased ones were called.
-    let_dispatcher("subjects", "SELECT (id, tenant_id, data_key_id, erased_at, erased_digest), UPDATE (erased_digest)")
+    # To find the subjects whose key is destroyed, and who are not erased: those of a backup that was restored.
+    let_dispatcher("subjects", "SELECT (id, tenant_id, data_key_id, erased_at)")
 
 
 def _make_conversations() -> None:
@@ -133,7 +128,6 @@ def _make_memories() -> None:
         sa.Column("importance", sa.REAL(), nullable=False),
         _time("valid_from"),
         _time("valid_to", nullable=True),
-        _time("told_valid_to", nullable=True),
         _time("expires_at", nullable=True),
         _time("created_at"),
         _time("last_seen_at"),
@@ -279,18 +273,6 @@ def _let_shelves_be_made() -> None:
                 format('shelf_%s_%s_%s', shelf, dimensions, md5(model)), format('shelf_%s', shelf),
                 dimensions, model, dimensions
             );
-        END $$
-        """
-    )
-    op.execute(
-        """
-        CREATE FUNCTION memory_shelves.empty(shelf integer) RETURNS void
-        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET lock_timeout = '2s' AS $$
-        BEGIN
-            IF (shelf > 0) IS NOT TRUE THEN
-                RAISE EXCEPTION 'shelf %', shelf USING ERRCODE = 'invalid_parameter_value';
-            END IF;
-            EXECUTE format('TRUNCATE memory_shelves.%I', format('shelf_%s', shelf));
         END $$
         """
     )
